@@ -1,0 +1,57 @@
+"""genaudit: rank trained image networks by how well they will generalize, from the training set.
+
+The names below are the whole public interface. They are imported on first use, so that
+`import audit` costs milliseconds and loads neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audit import statistics as statistics
+    from audit.arrays import NO_BIRTH as NO_BIRTH
+    from audit.contracts import AuditResult as AuditResult
+    from audit.correlation import correlate as correlate
+    from audit.entropy import feature_entropy as feature_entropy
+    from audit.errors import AuditError as AuditError
+    from audit.pipeline import run as run
+    from audit.pipeline import unit_table as unit_table
+    from audit.ranking import GeneralizationRanker as GeneralizationRanker
+    from audit.registry import list_measures as list_measures
+    from audit.registry import list_plugins as list_plugins
+    from audit.topology import birth_levels as birth_levels
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "birth_levels": "audit.topology",
+    "NO_BIRTH": "audit.arrays",
+    "feature_entropy": "audit.entropy",
+    "unit_table": "audit.pipeline",
+    "run": "audit.pipeline",
+    "AuditResult": "audit.contracts",
+    "correlate": "audit.correlation",
+    "statistics": "audit.statistics",
+    "GeneralizationRanker": "audit.ranking",
+    "list_plugins": "audit.registry",
+    "list_measures": "audit.registry",
+    "AuditError": "audit.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'audit' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    value = module if name == "statistics" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

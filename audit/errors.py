@@ -1,0 +1,69 @@
+"""The exceptions of genaudit.
+
+Everything this program raises on purpose is an `AuditError`::
+
+    AuditError
+    ├── ConfigError       a configuration, an option or a name that cannot be used
+    ├── PluginError       a plugin that cannot be imported, or breaks its contract
+    ├── DataError         images, labels, arrays or tables that cannot be used
+    ├── CheckpointError   a weights file that cannot be trusted, read or fitted to its model
+    ├── MeasureError      a measure that cannot be computed on this checkpoint
+    └── StoreError        the cache or an output file cannot be read or written
+
+A message says what was required, what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AuditError(Exception):
+    """Base of every error genaudit raises on purpose."""
+
+
+class ConfigError(AuditError):
+    """A configuration, an option or a name that cannot be used."""
+
+
+class PluginError(AuditError):
+    """A plugin that cannot be imported, or breaks its contract."""
+
+
+class DataError(AuditError, ValueError):
+    """Images, labels, arrays or tables that cannot be used."""
+
+
+class CheckpointError(AuditError):
+    """A weights file that cannot be trusted, read or fitted to its model."""
+
+
+class MeasureError(AuditError):
+    """A measure that cannot be computed on this checkpoint."""
+
+
+class StoreError(AuditError):
+    """The cache or an output file cannot be read or written."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> ConfigError:
+    """A `ConfigError` for a name nobody registered, with the nearest registered names.
+
+    Args:
+        kind: What was looked up, singular: "measure", "dataset", "model".
+        name: What the user wrote.
+        known: Every name that would have worked.
+        hint: Where the whole list can be read, such as a command.
+
+    Example:
+        >>> print(unknown_name("measure", "path_nrom", ["path_norm", "random"]))
+        unknown measure 'path_nrom'; did you mean 'path_norm'?
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+    message = f"unknown {kind} {name!r}"
+    if near:
+        message += "; did you mean " + " or ".join(repr(candidate) for candidate in near) + "?"
+    if hint:
+        message += ("" if near else ";") + f" {hint}"
+    return ConfigError(message)
