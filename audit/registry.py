@@ -1,0 +1,244 @@
+"""Find plugins, verify what they hand over, and look entries up by name."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
+
+from audit import hookspecs
+from audit.contracts import DatasetEntry, EngineEntry, MeasureEntry, ModelEntry, ReporterEntry
+from audit.errors import ConfigError, PluginError, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Entry = TypeVar("Entry", ModelEntry, DatasetEntry, MeasureEntry, EngineEntry, ReporterEntry)
+
+#: Hook → the type of the entries it returns.
+HOOKS: dict[str, type] = {
+    "genaudit_models": ModelEntry,
+    "genaudit_datasets": DatasetEntry,
+    "genaudit_measures": MeasureEntry,
+    "genaudit_engines": EngineEntry,
+    "genaudit_reporters": ReporterEntry,
+}
+
+
+class Registry:
+    """Every entry of every plugin, by kind and name.
+
+    Args:
+        plugins: Plugin name → imported module or object that implements hooks.
+        distributions: Plugin name → "distribution version" that brought it.
+
+    Raises:
+        PluginError: A hook nobody specified, an entry of the wrong type, or two entries of one
+            kind that share a name.
+    """
+
+    def __init__(
+        self, plugins: Mapping[str, Any], distributions: Mapping[str, str] | None = None
+    ) -> None:
+        self.distributions = dict(distributions or {})
+        self.owners: dict[tuple[str, str], str] = {}
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for name in sorted(plugins):
+            self._register(name, plugins[name])
+        self._entries = {hook: self._collect(hook, kind) for hook, kind in HOOKS.items()}
+
+    def _register(self, name: str, plugin: Any) -> None:
+        """Register one plugin and refuse hooks that do not exist."""
+        try:
+            self._manager.register(plugin, name)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"plugin {name!r}: {error}") from error
+        for attribute in vars(plugin):
+            if attribute.startswith(f"{hookspecs.PROJECT}_") and attribute not in HOOKS:
+                raise PluginError(
+                    f"plugin {name!r} implements {attribute!r}, which is not a hook; "
+                    f"the hooks are {', '.join(HOOKS)}"
+                )
+
+    def _collect(self, hook: str, kind: type) -> dict[str, Any]:
+        """All entries of one kind, sorted by name."""
+        found: dict[str, Any] = {}
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            owner = implementation.plugin_name
+            for entry in implementation.function():
+                if not isinstance(entry, kind):
+                    raise PluginError(
+                        f"plugin {owner!r}: {hook} must return {kind.__name__} objects, "
+                        f"but one is a {type(entry).__name__}"
+                    )
+                name: str = entry.name  # type: ignore[attr-defined]
+                if name in found:
+                    raise PluginError(
+                        f"plugins {self.owners[hook, name]!r} and {owner!r} both provide "
+                        f"{name!r} through {hook}; uninstall or rename one"
+                    )
+                found[name] = entry
+                self.owners[hook, name] = owner
+        return dict(sorted(found.items()))
+
+    @property
+    def models(self) -> dict[str, ModelEntry]:
+        """Sources of networks, by name."""
+        return self._entries["genaudit_models"]
+
+    @property
+    def datasets(self) -> dict[str, DatasetEntry]:
+        """Datasets, by name."""
+        return self._entries["genaudit_datasets"]
+
+    @property
+    def measures(self) -> dict[str, MeasureEntry]:
+        """Measures, by name."""
+        return self._entries["genaudit_measures"]
+
+    @property
+    def engines(self) -> dict[str, EngineEntry]:
+        """Engines, by name."""
+        return self._entries["genaudit_engines"]
+
+    @property
+    def reporters(self) -> dict[str, ReporterEntry]:
+        """Reporters, by name."""
+        return self._entries["genaudit_reporters"]
+
+    def dataset(self, name: str) -> DatasetEntry:
+        """The dataset of that name, or a `ConfigError` with the nearest names."""
+        return _look_up("dataset", name, self.datasets)
+
+    def engine(self, name: str) -> EngineEntry:
+        """The engine of that name, or a `ConfigError` with the nearest names."""
+        return _look_up("engine", name, self.engines)
+
+    def model_source(self, reference: str) -> ModelEntry:
+        """The source that understands a reference such as "resnet18" or "package.module:build".
+
+        Raises:
+            ConfigError: No source does; the message has the nearest names.
+        """
+        for entry in self.models.values():
+            if entry.matches(reference):
+                return entry
+        known = [name for entry in self.models.values() for name in entry.names()]
+        raise unknown_name("model", reference, known, "`genaudit models` lists them")
+
+    def select_measures(
+        self, include: Sequence[str] = ("default",), exclude: Sequence[str] = ()
+    ) -> list[MeasureEntry]:
+        """Measures by name; "default" and "all" stand for groups; baselines always come along.
+
+        Raises:
+            ConfigError: A name nobody registered, or nothing left to compute.
+        """
+        chosen = {name for name, entry in self.measures.items() if entry.baseline}
+        for name in include:
+            if name == "all":
+                chosen |= set(self.measures)
+            elif name == "default":
+                chosen |= {key for key, entry in self.measures.items() if entry.default}
+            else:
+                chosen.add(_look_up("measure", name, self.measures).name)
+        for name in exclude:
+            chosen.discard(_look_up("measure", name, self.measures).name)
+        if not chosen:
+            raise ConfigError("no measure is left: [measures] excludes every one it includes")
+        return [self.measures[name] for name in sorted(chosen)]
+
+    def direction(self, column: str) -> str:
+        """The declared direction of a measure or of one of its parts (`name.part`)."""
+        entry = self.measure_of(column)
+        return entry.direction if entry else "none"
+
+    def measure_of(self, column: str) -> MeasureEntry | None:
+        """The measure a column of the table belongs to: the longest registered prefix."""
+        parts = column.split(".")
+        for n_parts in range(len(parts), 0, -1):
+            entry = self.measures.get(".".join(parts[:n_parts]))
+            if entry:
+                return entry
+        return None
+
+
+def _look_up(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+    """One entry, or a `ConfigError` with the nearest names."""
+    if name not in entries:
+        raise unknown_name(kind, name, entries, f"`genaudit plugins` lists every {kind}")
+    return entries[name]
+
+
+@functools.cache
+def installed() -> Registry:
+    """The registry of every installed plugin: all entry points of the group `genaudit`.
+
+    Raises:
+        PluginError: A plugin fails to import; the message names it and what brought it.
+    """
+    plugins: dict[str, Any] = {}
+    distributions: dict[str, str] = {}
+    for point in importlib.metadata.entry_points(group=hookspecs.PROJECT):
+        brought_by = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+        if point.name in plugins and distributions[point.name] != brought_by:
+            raise PluginError(
+                f"two plugins are named {point.name!r}: one from {distributions[point.name]}, "
+                f"one from {brought_by}; uninstall one"
+            )
+        try:
+            plugins[point.name] = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {point.name!r} ({point.value}, from {brought_by}) cannot be imported: "
+                f"{type(error).__name__}: {error}; repair or uninstall it"
+            ) from error
+        distributions[point.name] = brought_by
+    return Registry(plugins, distributions)
+
+
+def list_plugins() -> pd.DataFrame:
+    """Everything every plugin provides.
+
+    Returns:
+        Columns kind, name, version, plugin, distribution, summary; one row per entry.
+    """
+    import pandas as pd
+
+    registry = installed()
+    rows = [
+        {
+            "kind": hook.removeprefix("genaudit_").removesuffix("s"),
+            "name": name,
+            "version": entry.version,
+            "plugin": registry.owners[hook, name],
+            "distribution": registry.distributions.get(registry.owners[hook, name], ""),
+            "summary": entry.summary,
+        }
+        for hook in HOOKS
+        for name, entry in registry._entries[hook].items()
+    ]
+    columns = ["kind", "name", "version", "plugin", "distribution", "summary"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def list_measures() -> pd.DataFrame:
+    """Every registered measure.
+
+    Returns:
+        Columns name, version, direction, invariance, cost, baseline, default, plugin, summary.
+    """
+    import pandas as pd
+
+    registry = installed()
+    columns = ["name", "version", "direction", "invariance", "cost", "baseline", "default"]
+    rows = [
+        {column: getattr(entry, column) for column in columns}
+        | {"plugin": registry.owners["genaudit_measures", name], "summary": entry.summary}
+        for name, entry in registry.measures.items()
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "plugin", "summary"])
