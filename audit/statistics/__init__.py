@@ -1,0 +1,41 @@
+"""Each statistic of the evaluation, a small function on a table of checkpoints.
+
+A table has one row per checkpoint: measure columns, `held_out_accuracy`, optional
+`train_accuracy`, `generalization_gap`, `family`, and hyperparameters in columns `hp.*`. Undefined
+is NaN with a reason, never 0; every result says how many models and pairs it rests on.
+"""
+
+from __future__ import annotations
+
+from audit.statistics.design import cmi, granulated_kendall, pgdl_score, pgdl_score_result
+from audit.statistics.rank import kendall, pearson, spearman, weighted_kendall
+from audit.statistics.resampling import (
+    bootstrap_weights,
+    holm,
+    interval,
+    kendall_draws,
+    kendall_p_value,
+    pearson_draws,
+    spearman_draws,
+)
+from audit.statistics.result import Direction, Statistic
+
+__all__ = [
+    "Direction",
+    "Statistic",
+    "kendall",
+    "weighted_kendall",
+    "spearman",
+    "pearson",
+    "granulated_kendall",
+    "cmi",
+    "pgdl_score",
+    "pgdl_score_result",
+    "bootstrap_weights",
+    "kendall_draws",
+    "spearman_draws",
+    "pearson_draws",
+    "interval",
+    "kendall_p_value",
+    "holm",
+]
