@@ -10,6 +10,7 @@ from __future__ import annotations
 from audit.statistics.design import cmi, granulated_kendall, pgdl_score, pgdl_score_result
 from audit.statistics.rank import kendall, pearson, spearman, weighted_kendall
 from audit.statistics.resampling import (
+    MIN_FAMILIES,
     bootstrap_weights,
     holm,
     interval,
@@ -31,6 +32,7 @@ __all__ = [
     "cmi",
     "pgdl_score",
     "pgdl_score_result",
+    "MIN_FAMILIES",
     "bootstrap_weights",
     "kendall_draws",
     "spearman_draws",

@@ -93,10 +93,11 @@ def target_values(table: pd.DataFrame, target: str) -> tuple[Values, str]:
     """
     if target in table.columns:
         return numeric_column(table, target), ""
-    if target == GAP and HELD_OUT in table.columns:
-        if TRAIN in table.columns:
-            return numeric_column(table, TRAIN) - numeric_column(table, HELD_OUT), ""
-        return np.full(len(table), np.nan), f"{GAP} needs {TRAIN}"
+    if target == GAP:
+        missing = [column for column in (TRAIN, HELD_OUT) if column not in table.columns]
+        if missing:
+            return np.full(len(table), np.nan), f"{GAP} needs {' and '.join(missing)}"
+        return numeric_column(table, TRAIN) - numeric_column(table, HELD_OUT), ""
     raise DataError(f"the table has no target column {target!r}")
 
 
