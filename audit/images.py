@@ -1,0 +1,411 @@
+"""Images: decoding, the evaluation transform, and the training sample every model sees.
+
+Conventions, the same for every dataset plugin that uses `decode_image`:
+
+* Pixels end up as 8-bit "L" or "RGB". Palettes, CMYK, YCbCr and the like become RGB; an alpha
+  channel is dropped, not composited; EXIF orientation is not applied. This is what timm does.
+* 16-bit grayscale is scaled to 8 bits (timm, through Pillow, would clip it).
+* A truncated, corrupt or oversized image is an error, never a partly grey picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audit.arrays import Labels
+from audit.contracts import DataConfig, ImageSplit, ModelEntry
+from audit.errors import ConfigError, DataError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
+#: What Pillow's decoders raise on damaged files.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+def decode_image(path: Path) -> Image.Image:
+    """Decode the first frame of an image file to 8-bit "L" or "RGB".
+
+    Raises:
+        DataError: The file is missing, empty, corrupt, truncated, too large to be a photograph,
+            or has pixels without a known range; the message names it.
+    """
+    from PIL import Image
+
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"image {path} is empty (0 bytes); restore or delete it")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as malformed EXIF, which is not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return standard_mode(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"image {path} has more pixels than the limit of {Image.MAX_IMAGE_PIXELS}: {error}"
+        ) from error
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"image {path}: {error}") from error
+    except _DECODE_ERRORS as error:
+        raise DataError(
+            f"image {path} cannot be decoded: {type(error).__name__}: {error}; restore or delete it"
+        ) from error
+
+
+def standard_mode(image: Image.Image) -> Image.Image:
+    """The image as 8-bit "L" (grayscale kinds) or "RGB" (everything else).
+
+    16-bit grayscale value v becomes round(v · 255 / 65535).
+
+    Raises:
+        DataError: Pixels are floats, or integers beyond 16 bits: their range is not known.
+    """
+    from PIL import Image
+
+    if image.mode in ("L", "RGB"):
+        return image.copy() if hasattr(image, "fp") else image
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("L")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise DataError(
+                f"integer pixels run from {values.min()} to {values.max()}; "
+                "8 or 16 bits were expected; convert the image to 8 bits"
+            )
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        raise DataError("pixels are floats of unknown range; convert the image to 8 bits")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours as a direct conversion, without a warning
+    return image.convert("RGB")
+
+
+def eval_transform(config: DataConfig) -> Callable[[Image.Image], torch.Tensor]:
+    """How evaluation prepares an image, equal to `timm.data.create_transform(is_training=False)`.
+
+    The image is resized (aspect ratio kept) so that it covers ⌊size / crop_pct⌋, cropped at the
+    centre, scaled to [0, 1], and normalized: (x − mean) / std per channel. One-channel networks
+    get grayscale (ITU-R 601-2 luma). timm's "squash" and "border" crops are not supported.
+
+    Returns:
+        A picklable function: image → float32 tensor of shape (channels, height, width).
+    """
+    return functools.partial(_prepare, config)
+
+
+def _prepare(config: DataConfig, image: Image.Image) -> torch.Tensor:
+    """Resize, crop, scale and normalize one image."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as tv
+
+    channels, height, width = config.input_size
+    image = standard_mode(image).convert("L" if channels == 1 else "RGB")
+    scaled = [math.floor(height / config.crop_pct), math.floor(width / config.crop_pct)]
+    mode = InterpolationMode(config.interpolation)
+    if scaled[0] == scaled[1]:
+        image = tv.resize(image, [scaled[0]], interpolation=mode)
+    else:
+        ratio = min(image.height / scaled[0], image.width / scaled[1])
+        covering = [round(image.height / ratio), round(image.width / ratio)]
+        image = tv.resize(image, covering, interpolation=mode)
+    pixels = tv.to_tensor(tv.center_crop(image, [height, width]))
+    normalized: torch.Tensor = tv.normalize(pixels, list(config.mean), list(config.std))
+    return normalized
+
+
+def override_data_config(config: DataConfig | None, overrides: Mapping[str, Any]) -> DataConfig:
+    """A network's data configuration with the entries of `[dataset].transform` put in its place.
+
+    A mean or std of one number stands for every channel. When only the number of channels
+    changes, the model's own mean and std are averaged (3 → 1) or repeated (1 → 3).
+
+    Args:
+        config: Of the network; None if it has none, and then `input_size`, `mean` and `std` are
+            required.
+        overrides: Any of the fields of `DataConfig`.
+
+    Raises:
+        ConfigError: An unknown key, or a value that cannot be used.
+    """
+    fields = [field.name for field in dataclasses.fields(DataConfig)]
+    for key in overrides:
+        if key not in fields:
+            raise unknown_name("transform key", key, fields, f"known: {', '.join(fields)}")
+    values = {} if config is None else dataclasses.asdict(config)
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    missing = [key for key in ("input_size", "mean", "std") if key not in values]
+    if missing:
+        raise ConfigError(
+            f"the model does not say how its images are prepared: set {', '.join(missing)} in "
+            "[dataset].transform, such as { input_size = [3, 224, 224], mean = [0.5], std = [0.5] }"
+        )
+    size = _input_size(values["input_size"])
+    return DataConfig(
+        input_size=size,
+        mean=_per_channel("mean", values["mean"], size[0], "mean" not in overrides),
+        std=_per_channel("std", values["std"], size[0], "std" not in overrides),
+        interpolation=_interpolation(values.get("interpolation", "bicubic")),
+        crop_pct=_crop_pct(values.get("crop_pct", 1.0)),
+    )
+
+
+def resolve_data_config(
+    source: ModelEntry,
+    module: torch.nn.Module,
+    args: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> DataConfig:
+    """The network's own data configuration, overridden; or the overrides alone if it has none.
+
+    Raises:
+        ConfigError: Neither the network nor the overrides settle it, or they cannot be used.
+    """
+    try:
+        config = source.data_config(module, args)
+    except ConfigError:
+        if not {"input_size", "mean", "std"} <= overrides.keys():
+            raise
+        return override_data_config(None, overrides)
+    return override_data_config(config, overrides)
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number that is not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _input_size(value: Any) -> tuple[int, int, int]:
+    """Channels, height and width, checked."""
+    sound = (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in value)
+        and value[0] in (1, 3)
+        and min(value) > 0
+    )
+    if not sound:
+        raise ConfigError(
+            "transform.input_size must be [channels, height, width] with 1 or 3 channels, "
+            f"such as [3, 224, 224]; found {value!r}"
+        )
+    return (value[0], value[1], value[2])
+
+
+def _per_channel(key: str, value: Any, channels: int, adapt: bool) -> tuple[float, ...]:
+    """One number per channel, checked; the model's own are adapted to the channels."""
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    if not numbers or not all(_is_number(number) for number in numbers):
+        raise ConfigError(f"transform.{key} must be a list of finite numbers; found {value!r}")
+    if key == "std" and min(numbers) <= 0:
+        raise ConfigError(f"transform.std must be positive; found {value!r}")
+    if adapt and channels == 1:
+        numbers = [sum(numbers) / len(numbers)]
+    if len(numbers) == 1:
+        numbers = numbers * channels
+    if len(numbers) != channels:
+        raise ConfigError(
+            f"transform.{key} must have 1 or {channels} numbers, one per channel of "
+            f"input_size; found {value!r}"
+        )
+    return tuple(float(number) for number in numbers)
+
+
+def _interpolation(value: Any) -> str:
+    """A known interpolation."""
+    if value not in INTERPOLATIONS:
+        raise ConfigError(
+            f"transform.interpolation must be one of {', '.join(INTERPOLATIONS)}; found {value!r}"
+        )
+    return str(value)
+
+
+def _crop_pct(value: Any) -> float:
+    """A share in (0, 1]."""
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ConfigError(f"transform.crop_pct must be in (0, 1]; found {value!r}")
+    return float(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The images of a split that every checkpoint is measured on.
+
+    Attributes:
+        indices: Shape (n,), positions in the split, class by class.
+        labels: Shape (n,), the class of each chosen image.
+        sample_ids: Of each chosen image.
+        class_names: Of the split; the position is the label.
+        fingerprint: SHA-256 over class names and, per chosen image, name, label and content.
+        excluded: Name of each unreadable image met on the way → why it cannot be read.
+        n_available: Images in the whole split.
+    """
+
+    indices: Labels
+    labels: Labels
+    sample_ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    excluded: dict[str, str]
+    n_available: int
+
+
+def shuffle_key(seed: int, sample_id: str) -> bytes:
+    """Sorting by it is a seeded permutation that no other image can change."""
+    return hashlib.sha256(f"{seed}/{sample_id}".encode("utf-8", "surrogatepass")).digest()
+
+
+def draw_sample(
+    split: ImageSplit,
+    images_per_class: int | None,
+    seed: int,
+    memo: MutableMapping[str, str] | None = None,
+) -> Sample:
+    """Choose up to `images_per_class` readable images of every class.
+
+    The order within a class depends on the seed and the image names alone, so a larger sample
+    contains the smaller one. An unreadable image is replaced by the next of its class.
+
+    Args:
+        split: Where from.
+        images_per_class: At least 1; None takes every readable image.
+        seed: Of the permutation.
+        memo: Keeps digests and decoding results between runs, by image name and `stamp`; values
+            are JSON text. Images whose stamp is empty are always read again.
+
+    Raises:
+        ConfigError: `images_per_class` is below 1.
+        DataError: A class has no readable image.
+    """
+    if images_per_class is not None and images_per_class < 1:
+        raise ConfigError(f"images_per_class must be at least 1; found {images_per_class}")
+    chosen: list[int] = []
+    digests: list[str] = []
+    excluded: dict[str, str] = {}
+    for label, class_name in enumerate(split.class_names):
+        members = np.flatnonzero(np.asarray(split.labels) == label).tolist()
+        members.sort(key=lambda index: shuffle_key(seed, split.sample_ids[index]))
+        wanted = len(members) if images_per_class is None else images_per_class
+        found = _readable(split, members, wanted, excluded, memo)
+        if not found:
+            raise DataError(_no_image(split, class_name, members, excluded))
+        chosen += [index for index, _ in found]
+        digests += [digest for _, digest in found]
+    labels = np.asarray(split.labels, dtype=np.int64)[chosen]
+    sample_ids = tuple(split.sample_ids[index] for index in chosen)
+    content = [
+        list(split.class_names),
+        list(zip(sample_ids, labels.tolist(), digests, strict=True)),
+    ]
+    return Sample(
+        indices=np.asarray(chosen, dtype=np.int64),
+        labels=labels,
+        sample_ids=sample_ids,
+        class_names=tuple(split.class_names),
+        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        excluded=excluded,
+        n_available=len(split.sample_ids),
+    )
+
+
+def _readable(
+    split: ImageSplit,
+    members: Sequence[int],
+    wanted: int,
+    excluded: dict[str, str],
+    memo: MutableMapping[str, str] | None,
+) -> list[tuple[int, str]]:
+    """The first `wanted` readable images with their digests; the others go to `excluded`."""
+    found: list[tuple[int, str]] = []
+    for index in members:
+        if len(found) == wanted:
+            break
+        digest, problem = _examine(split, index, memo)
+        if problem:
+            excluded[split.sample_ids[index]] = problem
+        else:
+            found.append((index, digest))
+    return found
+
+
+def _examine(
+    split: ImageSplit, index: int, memo: MutableMapping[str, str] | None
+) -> tuple[str, str]:
+    """Content digest of one image and why it cannot be read ('' if it can), from memo if there."""
+    try:
+        stamp = split.stamp(index) if memo is not None else ""
+        key = f"image/{stamp}/{split.sample_ids[index]}"
+        if memo is not None and stamp and key in memo:
+            known = json.loads(memo[key])
+            return known["digest"], known["problem"]
+        digest = split.digest(index)
+    except DataError as error:
+        return "", str(error)
+    problem = ""
+    try:
+        split.load(index)
+    except DataError as error:
+        problem = str(error)
+    if memo is not None and stamp:
+        memo[key] = json.dumps({"digest": digest, "problem": problem})
+    return digest, problem
+
+
+def _no_image(
+    split: ImageSplit, class_name: str, members: Sequence[int], excluded: Mapping[str, str]
+) -> str:
+    """Why a class gives no image."""
+    if not members:
+        counts = np.bincount(np.asarray(split.labels), minlength=len(split.class_names))
+        shown = ", ".join(
+            f"{name}: {count}" for name, count in zip(split.class_names, counts, strict=True)
+        )
+        return f"class {class_name!r} has no image; images per class: {shown}"
+    first = excluded[split.sample_ids[members[0]]]
+    return f"class {class_name!r} has no readable image among {len(members)}; the first: {first}"
+
+
+def load_batch(
+    split: ImageSplit,
+    indices: Sequence[int] | Labels,
+    transform: Callable[[Image.Image], torch.Tensor],
+) -> torch.Tensor:
+    """Decode and prepare images.
+
+    Returns:
+        Shape (b, channels, height, width), float32, in the order of `indices`.
+
+    Raises:
+        DataError: An image cannot be decoded.
+    """
+    import torch
+
+    return torch.stack([transform(split.load(int(index))) for index in indices])
