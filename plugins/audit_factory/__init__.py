@@ -1,0 +1,28 @@
+"""Networks from any Python function: `package.module:callable`.
+
+The module is imported, so its code runs: refer only to code you trust. It is looked for in the
+current folder, then wherever Python looks.
+"""
+
+from __future__ import annotations
+
+from audit.contracts import ModelEntry
+from audit.hookspecs import hookimpl
+from audit_factory import source
+
+
+@hookimpl
+def genaudit_models() -> list[ModelEntry]:
+    """Functions that return a network."""
+    return [
+        ModelEntry(
+            name="factory",
+            summary="any function that returns a torch module: package.module:callable",
+            version="1",
+            matches=source.matches,
+            names=tuple,
+            create=source.create,
+            data_config=source.data_config,
+            digest=source.digest,
+        )
+    ]

@@ -1,0 +1,29 @@
+"""Networks from timm: registered architectures, hub models and local folders.
+
+* `resnet18`, `resnet18.a1_in1k`: an architecture, with or without the tag of its weights;
+* `hf-hub:organization/model@commit`: a model on the Hugging Face hub, pinned to a commit;
+* `local-dir:path`: a folder with timm's `config.json` and, for its own weights, a weights file.
+"""
+
+from __future__ import annotations
+
+from audit.contracts import ModelEntry
+from audit.hookspecs import hookimpl
+from audit_timm import source
+
+
+@hookimpl
+def genaudit_models() -> list[ModelEntry]:
+    """Networks from timm, as a source of networks."""
+    return [
+        ModelEntry(
+            name="timm",
+            summary="timm: architecture names, hf-hub:organization/model@commit, local-dir:path",
+            version=source.version(),
+            matches=source.matches,
+            names=source.names,
+            create=source.create,
+            data_config=source.data_config,
+            digest=source.digest,
+        )
+    ]

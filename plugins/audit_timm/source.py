@@ -1,0 +1,189 @@
+"""Create networks with timm and read how their images are prepared."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audit.contracts import DataConfig
+from audit.errors import CheckpointError, ConfigError, unknown_name
+from audit.images import INTERPOLATIONS
+
+if TYPE_CHECKING:
+    import torch
+
+HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+FOLDER_PREFIX = "local-dir:"
+_COMMIT = re.compile(r"[^@]+/[^@]+@[0-9a-f]{40}")
+
+
+def version() -> str:
+    """Of the installed timm, read without importing it."""
+    return importlib.metadata.version("timm")
+
+
+def matches(reference: str) -> bool:
+    """Whether timm has the architecture, or the prefix says it is timm's."""
+    if reference.startswith((*HUB_PREFIXES, FOLDER_PREFIX)):
+        return True
+    if ":" in reference or "/" in reference or not reference:
+        return False
+    import timm
+
+    return bool(timm.is_model(reference))
+
+
+def names() -> Sequence[str]:
+    """Every architecture timm has, without tags."""
+    import timm
+
+    found: Sequence[str] = timm.list_models()
+    return found
+
+
+def digest(reference: str) -> str:
+    """SHA-256 of a local folder's `config.json`; '' elsewhere: the version or commit settles it."""
+    if not reference.startswith(FOLDER_PREFIX):
+        return ""
+    path = Path(reference.removeprefix(FOLDER_PREFIX)) / "config.json"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"model {reference!r} needs {path}: {error}") from error
+
+
+def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.nn.Module:
+    """Build a network on the CPU.
+
+    Args:
+        reference: See the package's docstring.
+        args: Passed to `timm.create_model`, such as `num_classes` and `in_chans`.
+        pretrained: Whether to load the weights timm, the hub or the folder has for it.
+
+    Raises:
+        ConfigError: An unknown name or tag, a hub model without a commit, or arguments the
+            architecture does not take.
+        CheckpointError: The pretrained weights cannot be had.
+    """
+    import timm
+
+    _check_reference(reference)
+    try:
+        module: torch.nn.Module = timm.create_model(reference, pretrained=pretrained, **args)
+    except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"timm cannot build {reference!r} with model_args {dict(args)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    except OSError as error:
+        raise _unreachable(reference, pretrained, error) from error
+    except RuntimeError as error:
+        if pretrained:
+            raise _unreachable(reference, pretrained, error) from error
+        raise ConfigError(f"timm cannot build {reference!r}: {error}") from error
+    return module
+
+
+def _check_reference(reference: str) -> None:
+    """Refuse hub models without a commit, unknown tags and folders without a configuration."""
+    import timm
+
+    if reference.startswith(HUB_PREFIXES):
+        if not _COMMIT.fullmatch(reference.partition(":")[2]):
+            raise ConfigError(
+                f"hub model {reference!r} must be pinned to a commit, for its files can change: "
+                "write hf-hub:organization/model@commit with the 40 digits of the commit"
+            )
+        return
+    if reference.startswith(FOLDER_PREFIX):
+        path = Path(reference.removeprefix(FOLDER_PREFIX)) / "config.json"
+        if not path.is_file():
+            raise ConfigError(f"model {reference!r} needs {path}, which does not exist")
+        return
+    if not timm.is_model(reference):
+        raise unknown_name("model", reference, names(), "`genaudit models` lists them")
+    architecture, _, tag = reference.partition(".")
+    tagged = timm.list_models(architecture, include_tags=True)
+    if tag and reference not in tagged:
+        known = ", ".join(tagged) if tagged != [architecture] else "none"
+        raise unknown_name("model", reference, tagged, f"{architecture} has the tags: {known}")
+
+
+def _unreachable(reference: str, pretrained: bool, error: Exception) -> CheckpointError:
+    """Weights or configuration that could not be had."""
+    wanted = "its pretrained weights" if pretrained else "its configuration"
+    return CheckpointError(
+        f"model {reference!r} needs {wanted}, which could not be loaded: "
+        f"{type(error).__name__}: {error}; connect to the network, or give a file in weights"
+    )
+
+
+def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:
+    """How timm prepares images for the network.
+
+    timm's own resolution (`timm.data.resolve_model_data_config`) keeps three channels and the
+    pretrained size whatever the network was built with. Here `input_size` follows the network:
+    its channels, and `img_size` where it was given or is fixed. A one-channel network gets the
+    averages of the channels' mean and std. timm's `crop_mode` is not carried over.
+
+    Raises:
+        ConfigError: The network takes neither 1 nor 3 channels, or timm names an interpolation
+            that is not supported.
+    """
+    from timm.data.config import resolve_model_data_config
+
+    found: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    channels = _input_channels(module, args)
+    if channels not in (1, 3):
+        raise ConfigError(f"images have 1 or 3 channels, but the network takes {channels}")
+    mean, std = tuple(map(float, found["mean"])), tuple(map(float, found["std"]))
+    if channels != len(mean):
+        mean = (sum(mean) / len(mean),) * channels
+        std = (sum(std) / len(std),) * channels
+    if found["interpolation"] not in INTERPOLATIONS:
+        raise ConfigError(
+            f"timm prepares images with {found['interpolation']!r} interpolation; set "
+            f"transform.interpolation in [dataset] to one of {', '.join(INTERPOLATIONS)}"
+        )
+    height, width = _image_size(module, args, tuple(found["input_size"][1:]))
+    return DataConfig(
+        input_size=(channels, height, width),
+        mean=mean,
+        std=std,
+        interpolation=str(found["interpolation"]),
+        crop_pct=float(found["crop_pct"]),
+    )
+
+
+def _input_channels(module: torch.nn.Module, args: Mapping[str, Any]) -> int:
+    """Channels the network takes: as it was told, or those of its first convolution."""
+    import torch
+
+    if args.get("in_chans") is not None:
+        return int(args["in_chans"])
+    first = getattr(module, "pretrained_cfg", {}).get("first_conv")
+    path = first[0] if isinstance(first, list | tuple) and first else first
+    layers = dict(module.named_modules())
+    layer = layers.get(path) if isinstance(path, str) else None
+    if isinstance(layer, torch.nn.Conv2d):
+        return layer.in_channels
+    return int(getattr(module, "in_chans", 3))
+
+
+def _image_size(
+    module: torch.nn.Module, args: Mapping[str, Any], default: tuple[int, ...]
+) -> tuple[int, int]:
+    """Height and width the network was built for."""
+    size = args.get("img_size")
+    if size is None:
+        size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    if size is None or inspect.isfunction(size):
+        return (default[0], default[1])
+    if isinstance(size, int):
+        return (size, size)
+    return (int(size[0]), int(size[1]))
