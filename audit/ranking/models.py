@@ -1,0 +1,156 @@
+"""Preparing measures, and choosing a regularised model by cross-validation.
+
+Everything learnt from data (medians, scales, the choice of the model) is learnt from the rows
+given to `fit`, so that whoever holds rows out holds them out of all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.dummy import DummyRegressor
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import ElasticNet, Ridge
+from sklearn.model_selection import GroupKFold, KFold
+
+Matrix = Float[np.ndarray, "n p"]
+Vector = Float[np.ndarray, " n"]
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+#: A positive measure spanning more than this factor is taken in logarithms.
+LOG_SPAN: Final = 100.0
+#: Standardised values are held within this, so that one outlier cannot run away.
+CLIP: Final = 5.0
+
+#: The candidates by name, simplest first: where two do equally well the simpler is kept.
+CANDIDATES: Final[dict[str, list[Any]]] = {
+    "mean": [DummyRegressor()],
+    "ridge": [Ridge(alpha=alpha) for alpha in (1000.0, 100.0, 10.0, 1.0, 0.1)],
+    "elastic_net": [ElasticNet(alpha=alpha, max_iter=20_000) for alpha in (0.3, 0.1, 0.03)],
+    "kernel_ridge": [KernelRidge(alpha=alpha, kernel="rbf") for alpha in (1.0, 0.1)],
+}
+#: The candidates that a card can carry: plain coefficients.
+LINEAR: Final = ("mean", "ridge", "elastic_net")
+
+
+class Preparation:
+    """Measures as standardised columns: logarithm, median in gaps, indicator of the gap.
+
+    A missing value becomes the median of the fitted rows, and a 0/1 column says that it was
+    missing wherever any fitted row missed it. Positive measures spanning more than a factor of
+    100 are taken in logarithms. Columns are then centred and scaled, and held within ±5.
+
+    Attributes:
+        logarithmic: Which columns are taken in logarithms, shape (p,).
+        fill: Value of a gap, after the logarithm, shape (p,); 0 for columns never seen.
+        indicated: Which columns have an indicator, shape (p,).
+        center: Mean of the fitted columns and indicators, shape (q,).
+        spread: Their standard deviation, 1 where they are constant, shape (q,).
+    """
+
+    def __init__(self, X: Matrix) -> None:
+        seen = ~np.isnan(X)
+        lowest = np.where(seen, X, np.inf).min(axis=0)
+        highest = np.where(seen, X, -np.inf).max(axis=0)
+        self.logarithmic = (lowest > 0) & (highest > LOG_SPAN * np.maximum(lowest, 1e-300))
+        self.logarithmic &= np.isfinite(lowest)
+        X = self._scaled(X)
+        self.fill = np.array([_median(column) for column in X.T])
+        self.indicated = np.isnan(X).any(axis=0) & seen.any(axis=0)
+        filled = self._filled(X)
+        self.center = filled.mean(axis=0)
+        spread = filled.std(axis=0)
+        constant = spread <= 1e-12 * np.maximum(np.abs(self.center), 1e-300)
+        self.spread = np.where(constant, 1.0, spread)
+
+    def _scaled(self, X: Matrix) -> Matrix:
+        """Logarithms where they are taken; values a logarithm cannot take are missing."""
+        taken = np.full_like(X, np.nan)
+        np.log(X, out=taken, where=self.logarithmic & (X > 0))
+        return np.where(self.logarithmic, taken, X)
+
+    def _filled(self, X: Matrix) -> Matrix:
+        missing = np.isnan(X)
+        return np.hstack(
+            [np.where(missing, self.fill, X), missing[:, self.indicated].astype(float)]
+        )
+
+    def __call__(self, X: Matrix) -> Matrix:
+        """Standardised columns then indicators, shape (n, q)."""
+        filled = self._filled(self._scaled(X))
+        return np.asarray(np.clip((filled - self.center) / self.spread, -CLIP, CLIP))
+
+    @property
+    def owner(self) -> np.ndarray:
+        """The measure each prepared column belongs to, shape (q,)."""
+        n_measures = len(self.fill)
+        return np.concatenate([np.arange(n_measures), np.flatnonzero(self.indicated)])
+
+
+def _median(column: np.ndarray) -> float:
+    known = column[~np.isnan(column)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def folds(n_models: int, groups: np.ndarray | None, n_splits: int, seed: int | None) -> Folds:
+    """Cross-validation folds: by group where there are two or more, else shuffled."""
+    rows = np.zeros((n_models, 1))
+    if groups is not None:
+        n_groups = len(np.unique(groups))
+        if n_groups >= 2:
+            splitter = GroupKFold(n_splits=min(n_splits, n_groups))
+            return list(splitter.split(rows, groups=groups))
+    splitter = KFold(n_splits=min(n_splits, n_models), shuffle=True, random_state=seed)
+    return list(splitter.split(rows))
+
+
+class ChosenModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """The candidate with the least cross-validated squared error, refitted on all rows.
+
+    The last column of X is the group of each row (−1 everywhere: no groups), so that whoever
+    splits rows, MAPIE included, splits the groups with them.
+    """
+
+    def __init__(self, models: Sequence[str] = LINEAR, cv: int = 5, seed: int | None = 0) -> None:
+        self.models = models
+        self.cv = cv
+        self.seed = seed
+
+    def fit(self, X: Matrix, y: Vector) -> ChosenModel:
+        """Choose and fit."""
+        groups, X = X[:, -1], X[:, :-1]
+        by_group = groups if np.any(groups >= 0) else None
+        candidates = [(name, model) for name in self.models for model in CANDIDATES[name]]
+        errors = np.zeros(len(candidates))
+        if len(y) >= 3 and len(candidates) > 1:
+            for train, test in folds(len(y), by_group, self.cv, self.seed):
+                prepare = Preparation(X[train])
+                center, spread = _scale(y[train])
+                z_train, z_test = prepare(X[train]), prepare(X[test])
+                for i, (_, model) in enumerate(candidates):
+                    fitted = clone(model).fit(z_train, (y[train] - center) / spread)
+                    residual = y[test] - (center + spread * fitted.predict(z_test))
+                    errors[i] += float(residual @ residual)
+        self.chosen_, best = candidates[int(np.argmin(errors))]
+        self.prepare_ = Preparation(X)
+        self.center_, self.spread_ = _scale(y)
+        self.model_ = clone(best).fit(self.prepare_(X), (y - self.center_) / self.spread_)
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X: Matrix) -> Vector:
+        """Predictions, shape (n,)."""
+        return self.predict_prepared(self.prepare_(X[:, :-1]))
+
+    def predict_prepared(self, Z: Matrix) -> Vector:
+        """Predictions from standardised columns, shape (n,)."""
+        return np.asarray(self.center_ + self.spread_ * self.model_.predict(Z))
+
+
+def _scale(y: Vector) -> tuple[float, float]:
+    """Mean and standard deviation, the latter 1 where y is constant."""
+    return float(y.mean()), float(y.std()) or 1.0

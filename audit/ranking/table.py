@@ -1,0 +1,159 @@
+"""The ranking of a whole table: by a fitted ranker where accuracies are known, else by votes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.base import clone
+
+from audit.ranking.estimator import GeneralizationRanker
+from audit.ranking.models import Matrix, folds
+from audit.ranking.order import ranking_frame
+from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
+from audit.statistics import bootstrap_weights, interval, kendall_draws
+from audit.statistics.result import HELD_OUT, Values, codes_of, numeric_column, why_undefined
+
+#: With fewer known accuracies than this no ranker is fitted.
+MIN_KNOWN: Final = 8
+FITTED: Final = "fitted, cross-validated"
+ZERO_SHOT: Final = "zero-shot by declared directions"
+
+
+class Ranking(NamedTuple):
+    """A ranking and how it came about.
+
+    Attributes:
+        table: Columns predicted_rank, checkpoint, score, lower, upper, tied_with; best first.
+        about: `mode`, `score_is` (what the score means), `measures`, `confidence`, `notes`, and
+            in fitted mode `model`, `n_known`, `kendall`, `kendall_lower`, `kendall_upper` (of
+            predictions by rankers that never saw the checkpoint) and `coverage`.
+    """
+
+    table: pd.DataFrame
+    about: dict[str, Any]
+
+
+def rank_table(
+    table: pd.DataFrame,
+    target: str = HELD_OUT,
+    directions: Mapping[str, str] | None = None,
+    *,
+    measures: Sequence[str] | None = None,
+    families: Mapping[str, str] | None = None,
+    confidence: float = 0.9,
+    seed: int = 0,
+) -> Ranking:
+    """Rank every checkpoint of a table.
+
+    With 8 or more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is
+    predicted by a ranker that never saw it (nor, where there is a column `family`, any of its
+    family), each other one by a ranker fitted on all known ones. With fewer, the declared
+    directions of the measures vote.
+
+    Args:
+        table: One row per checkpoint, column `checkpoint` or the index names it.
+        target: The accuracy to predict; the column may be absent or hold gaps.
+        directions: "higher", "lower" or "none" per measure.
+        measures: Columns to use; by default those with an entry in `directions`.
+        families: The family of each measure, for the votes.
+        confidence: Of the intervals.
+        seed: Of folds and resamples.
+
+    Raises:
+        DataError: No measure can be used.
+    """
+    directions = dict(directions or {})
+    measures = [m for m in (measures or directions) if m in table.columns]
+    known = np.zeros(len(table), dtype=bool)
+    if target in table.columns:
+        known = np.isfinite(numeric_column(table, target))
+    notes: list[str] = []
+    X = np.column_stack([numeric_column(table, m) for m in measures] or [np.empty((len(table), 0))])
+    unmeasured = np.isnan(X).all(axis=1)
+    if unmeasured.any():
+        names = np.asarray(checkpoint_names(table))[unmeasured]
+        notes.append(f"not ranked, no measure could be taken: {', '.join(names)}")
+    table, X, known = table[~unmeasured], X[~unmeasured], known[~unmeasured]
+    if known.sum() >= MIN_KNOWN and X.shape[1]:
+        return _fitted(table, X, known, target, measures, confidence, seed, notes)
+    if known.any():
+        notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
+    votes = {m: directions.get(m, "none") for m in measures}
+    ranking = rank_by_directions(table, votes, families=families, confidence=confidence, seed=seed)
+    voters = [m for m, direction in votes.items() if direction != "none"]
+    about = {
+        "mode": ZERO_SHOT,
+        "score_is": "mean normalised rank in the declared directions, 1 = best",
+        "measures": voters,
+        "confidence": confidence,
+        "notes": notes,
+    }
+    return Ranking(ranking, about)
+
+
+def _fitted(
+    table: pd.DataFrame,
+    X: Matrix,
+    known: np.ndarray,
+    target: str,
+    measures: list[str],
+    confidence: float,
+    seed: int,
+    notes: list[str],
+) -> Ranking:
+    """Rank by predicted accuracy."""
+    X, infinite = np.where(np.isinf(X), np.nan, X), int(np.isinf(X).sum())
+    if infinite:
+        notes.append(f"{infinite} infinite values of measures taken as unavailable")
+    y = numeric_column(table, target)
+    groups = codes_of(table, ["family"]) if "family" in table.columns else None
+    if groups is not None and len(np.unique(groups[known])) < 2:
+        groups = None
+    ranker = GeneralizationRanker(confidence=confidence, random_state=seed)
+    score, lower, upper = (np.empty(len(y)) for _ in range(3))
+    rows = np.flatnonzero(known)
+    of_known = None if groups is None else groups[rows]
+    for train, test in folds(len(rows), of_known, ranker.cv, seed):
+        fold = clone(ranker).fit(X[rows[train]], y[rows[train]], _groups(of_known, train))
+        score[rows[test]] = fold.predict(X[rows[test]])
+        lower[rows[test]], upper[rows[test]] = fold.predict_interval(X[rows[test]]).T
+    ranker.fit(X[rows], y[rows], of_known)
+    if not known.all():
+        score[~known] = ranker.predict(X[~known])
+        lower[~known], upper[~known] = ranker.predict_interval(X[~known]).T
+    about = {
+        "mode": FITTED,
+        "score_is": f"predicted {target}, by a ranker that never saw the checkpoint",
+        "measures": measures,
+        "confidence": confidence,
+        "model": ranker.chosen_,
+        "n_known": len(rows),
+        "left_out": "checkpoints" if groups is None else "families",
+        "coverage": float(np.mean((lower[rows] <= y[rows]) & (y[rows] <= upper[rows]))),
+        **_agreement(score[rows], y[rows], seed),
+        "notes": notes,
+    }
+    if target == HELD_OUT:  # an accuracy: bounds beyond [0, 1] say no more than 0 and 1
+        lower, upper = (
+            np.minimum(np.clip(lower, 0, 1), score),
+            np.maximum(np.clip(upper, 0, 1), score),
+        )
+    return Ranking(ranking_frame(checkpoint_names(table), score, lower, upper), about)
+
+
+def _groups(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
+
+
+def _agreement(score: Values, y: Values, seed: int) -> dict[str, float]:
+    """τ-b between out-of-fold predictions and accuracies, with its bootstrap interval."""
+    if why_undefined(score, y):
+        return dict.fromkeys(("kendall", "kendall_lower", "kendall_upper"), float("nan"))
+    draws = kendall_draws(score, y, bootstrap_weights(len(y), 1000, seed))
+    lower, upper = interval(draws)
+    value = float(stats.kendalltau(score, y).statistic)
+    return {"kendall": value, "kendall_lower": lower, "kendall_upper": upper}

@@ -1,0 +1,119 @@
+"""Ranking without any held-out accuracy: every measure votes in its declared direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from audit.errors import DataError
+from audit.ranking.order import ranking_frame
+from audit.statistics.result import expected_sign, numeric_column
+
+#: With fewer voters than this their disagreement says nothing about their error.
+MIN_VOTERS: Final = 3
+
+
+def rank_by_directions(
+    table: pd.DataFrame,
+    directions: Mapping[str, str],
+    *,
+    families: Mapping[str, str] | None = None,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.9,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Rank checkpoints by the declared directions of their measures.
+
+    A measure gives each checkpoint its normalised rank in [0, 1], 1 for the best in the declared
+    direction, ties sharing the middle. The score is the mean over measure families of the mean
+    over a family's measures; a checkpoint is scored by the measures it has. The interval is the
+    percentile interval over resampled families: it says how far the families disagree, not how
+    far all of them may be wrong together. With fewer than 3 families it is [0, 1], so that every
+    checkpoint is tied with every other.
+
+    Args:
+        table: One row per checkpoint, column `checkpoint` or the index names it.
+        directions: "higher", "lower" or "none" per measure; "none" does not vote.
+        families: The family of each measure; a measure without one is a family of its own.
+        n_bootstrap: Resamples of the families.
+        confidence: Of the intervals.
+        seed: Of the resamples.
+
+    Returns:
+        The ranking (see `ranking_frame`); checkpoints without any voting measure are left out.
+
+    Raises:
+        DataError: No measure of the table has a direction and varies.
+    """
+    votes, voters = _votes(table, directions, families or {})
+    if not voters:
+        raise DataError(
+            "ranking without held-out accuracies needs a measure with direction 'higher' or "
+            "'lower' that differs between checkpoints; found none: measure more, or give "
+            "held-out accuracies"
+        )
+    scored = ~np.isnan(votes).all(axis=1)
+    votes = votes[scored]
+    names = [name for name, keep in zip(checkpoint_names(table), scored, strict=True) if keep]
+    score = np.nanmean(votes, axis=1)
+    lower, upper = _bounds(votes, n_bootstrap, confidence, seed)
+    return ranking_frame(names, score, np.minimum(lower, score), np.maximum(upper, score))
+
+
+def checkpoint_names(table: pd.DataFrame) -> list[str]:
+    """Names of the rows: column `checkpoint`, else the index."""
+    named = table["checkpoint"] if "checkpoint" in table.columns else table.index
+    return [str(name) for name in named]
+
+
+def _votes(
+    table: pd.DataFrame, directions: Mapping[str, str], families: Mapping[str, str]
+) -> tuple[np.ndarray, list[str]]:
+    """Votes in [0, 1], shape (checkpoints, families), NaN where a family has none to give."""
+    by_family: dict[str, list[np.ndarray]] = {}
+    for measure, direction in directions.items():
+        sign = expected_sign(direction, "")
+        if measure not in table.columns or sign == 0:
+            continue
+        values = sign * numeric_column(table, measure)
+        known = values[~np.isnan(values)]
+        if len(known) < 2 or np.all(known == known[0]):
+            continue
+        ranks = stats.rankdata(values, nan_policy="omit")
+        vote = (ranks - 1) / (len(known) - 1)
+        by_family.setdefault(families.get(measure, measure), []).append(vote)
+    if not by_family:
+        return np.empty((len(table), 0)), []
+    return np.column_stack([_mean(votes) for votes in by_family.values()]), list(by_family)
+
+
+def _mean(votes: list[np.ndarray]) -> np.ndarray:
+    """Mean of the votes that exist, NaN where none does."""
+    stacked = np.stack(votes)
+    known = ~np.isnan(stacked)
+    count = known.sum(axis=0)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _bounds(
+    votes: np.ndarray, n_bootstrap: int, confidence: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile intervals of the scores over resampled families."""
+    n_models, n_voters = votes.shape
+    if n_voters < MIN_VOTERS:
+        return np.zeros(n_models), np.ones(n_models)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n_voters, np.full(n_voters, 1 / n_voters), size=n_bootstrap)
+    known = ~np.isnan(votes)
+    total = counts @ np.where(known, votes, 0.0).T
+    weight = counts @ known.T
+    draws = np.where(weight > 0, total / np.maximum(weight, 1), np.nanmean(votes, axis=1))
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(draws, [tail, 1 - tail], axis=0)
+    alone = known.sum(axis=1) < MIN_VOTERS  # few votes: their spread is not an error
+    return np.where(alone, 0.0, lower), np.where(alone, 1.0, upper)

@@ -1,0 +1,9 @@
+import numpy as np
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from audit.ranking import GeneralizationRanker
+
+
+@parametrize_with_checks([GeneralizationRanker(cv=3)])
+def test_ranker_passes_scikit_learn_check(estimator, check):
+    check(estimator)
