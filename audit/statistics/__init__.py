@@ -8,6 +8,10 @@ is NaN with a reason, never 0; every result says how many models and pairs it re
 from __future__ import annotations
 
 from audit.statistics.design import cmi, granulated_kendall, pgdl_score, pgdl_score_result
+from audit.statistics.environments import Contradiction, SignError, contradictions, sign_error
+from audit.statistics.increment import Increment, increment_over_columns, increment_over_design
+from audit.statistics.partial import partial_kendall, partial_spearman, within_family_kendall
+from audit.statistics.prediction import cross_validated_r2, leave_one_family_out_r2, top_k_regret
 from audit.statistics.rank import kendall, pearson, spearman, weighted_kendall
 from audit.statistics.resampling import (
     MIN_FAMILIES,
@@ -32,6 +36,19 @@ __all__ = [
     "cmi",
     "pgdl_score",
     "pgdl_score_result",
+    "SignError",
+    "sign_error",
+    "Contradiction",
+    "contradictions",
+    "partial_kendall",
+    "partial_spearman",
+    "within_family_kendall",
+    "Increment",
+    "increment_over_columns",
+    "increment_over_design",
+    "cross_validated_r2",
+    "leave_one_family_out_r2",
+    "top_k_regret",
     "MIN_FAMILIES",
     "bootstrap_weights",
     "kendall_draws",
