@@ -180,7 +180,7 @@ class TrainView(abc.ABC):
         """Birth levels in the chosen layers, from shallow to deep; cached.
 
         Raises:
-            MeasureError: No layer has feature maps this filtration is defined for.
+            UnavailableError: No layer has feature maps this filtration is defined for.
         """
 
     def generator(self, purpose: str) -> np.random.Generator:
@@ -206,6 +206,7 @@ class MeasureEntry:
         invariance: The weight rescalings that leave it unchanged (evaluation.md).
         cost: The dearest thing it needs.
         source: Paper, equation, and every deviation.
+        filtrations: Whose births `compute` asks the view for; taken in one forward pass.
         baseline: Whether it is always reported, as a mark to beat.
         default: Whether "default" in a configuration includes it.
     """
@@ -218,6 +219,7 @@ class MeasureEntry:
     invariance: Invariance
     cost: Cost
     source: str = ""
+    filtrations: tuple[Filtration, ...] = ()
     baseline: bool = False
     default: bool = True
 

@@ -8,6 +8,7 @@ Everything this program raises on purpose is an `AuditError`::
     ├── DataError         images, labels, arrays or tables that cannot be used
     ├── CheckpointError   a weights file that cannot be trusted, read or fitted to its model
     ├── MeasureError      a measure that cannot be computed on this checkpoint
+    │   └── UnavailableError  it needs something that this checkpoint does not have
     └── StoreError        the cache or an output file cannot be read or written
 
 A message says what was required, what was found, where, and what to do.
@@ -41,6 +42,10 @@ class CheckpointError(AuditError):
 
 class MeasureError(AuditError):
     """A measure that cannot be computed on this checkpoint."""
+
+
+class UnavailableError(MeasureError):
+    """A measure that needs something this checkpoint does not have, such as feature maps."""
 
 
 class StoreError(AuditError):

@@ -1,0 +1,85 @@
+"""The `genaudit` command: one module per subcommand, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+import click
+
+import audit
+from audit.errors import AuditError
+
+#: Subcommand → module with a `command`, in the order a user meets them.
+COMMANDS: Final = {
+    "demo": "audit.cli.demo",
+    "run": "audit.cli.run",
+    "validate": "audit.cli.validate",
+    "measure": "audit.cli.measure",
+    "correlate": "audit.cli.correlate",
+    "rank": "audit.cli.rank",
+    "report": "audit.cli.report",
+    "units": "audit.cli.units",
+    "measures": "audit.cli.measures",
+    "models": "audit.cli.models",
+    "plugins": "audit.cli.plugins",
+    "cache": "audit.cli.cache",
+}
+
+EXIT_ERROR: Final = 1
+EXIT_PARTIAL: Final = 3
+EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
+
+
+class _LazyGroup(click.Group):
+    """A group whose subcommands are imported only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done; 1 error; 2 wrong usage; 3 some checkpoints failed, the rest are "
+    "reported; 130 interrupted.",
+)
+@click.version_option(audit.__version__, prog_name="genaudit")
+def genaudit() -> None:
+    """Rank trained image networks by how well they will generalize, from the training set alone."""
+
+
+def main() -> None:
+    """Run the command line; errors become one line on standard error and an exit code."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = genaudit.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AuditError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: what was finished is kept; run again to go on", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code or 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does, with the exit code of SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    click.echo("terminated: what was finished is kept; run again to go on", err=True)
+    raise SystemExit(EXIT_TERMINATED)

@@ -1,0 +1,39 @@
+"""`genaudit measure`: the first stage alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit.cli import EXIT_PARTIAL
+from audit.cli.options import as_json, config_argument, make_options, run_options
+
+
+@click.command("measure")
+@config_argument
+@run_options
+@as_json
+def command(config: Path, as_json: bool, **chosen: Any) -> None:
+    """Measure the checkpoints of CONFIG; write measures.csv, units.parquet and run.json."""
+    from audit import pipeline
+    from audit.cli.show import print_json, print_table, records
+    from audit.registry import installed
+    from audit.study import resolve
+    from audit.table import ALL_MEASURES
+
+    options = make_options(**chosen)
+    study = resolve(pipeline.read_config(config), options, installed())
+    frame = pipeline.measure(study)
+    failed = frame[(frame["measure"] == ALL_MEASURES) & (frame["status"] == "failed")]
+    if as_json:
+        print_json(records(frame))
+    else:
+        counts = frame.groupby("status").size().rename("rows").reset_index()
+        print_table(counts)
+        for row in failed.itertuples():
+            click.echo(f"failed: {row.checkpoint}: {row.reason}")
+        click.echo(f"Measures: {options.output / pipeline.MEASURES}")
+    if len(failed):
+        raise click.exceptions.Exit(EXIT_PARTIAL)

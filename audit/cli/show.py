@@ -1,0 +1,89 @@
+"""Results on the terminal: tables for people, JSON for programs; always on standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.contracts import AuditResult
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN becomes null, numpy numbers become numbers."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table as a list of objects."""
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
+    """Print a table, its first rows only where it is long."""
+    shown = frame if rows is None else frame.head(rows)
+    text = shown.to_string(
+        index=False, na_rep="–", float_format=lambda number: f"{number:.4g}", max_colwidth=72
+    )
+    click.echo(text)
+    if len(shown) < len(frame):
+        click.echo(f"… and {len(frame) - len(shown)} more")
+
+
+def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
+    """Print the head of a ranking, with the number of ties in place of their names."""
+    shown = frame.drop(columns="tied_with")
+    shown["tied_with"] = [
+        f"{len(str(names).split(';'))} others" if isinstance(names, str) and names else "none"
+        for names in frame["tied_with"]
+    ]
+    print_table(shown, rows)
+
+
+def print_correlations(frame: pd.DataFrame, rows: int = 12) -> None:
+    """Print the measures that go with the target most, by the size of Kendall's τ."""
+    wanted = ("measure", "n_models", "kendall", "kendall_lower", "kendall_upper", "verdict")
+    columns = [column for column in wanted if column in frame]
+    order = frame["kendall"].abs().sort_values(ascending=False, na_position="last").index
+    print_table(frame.loc[order, columns], rows)
+
+
+def print_result(result: AuditResult, as_json: bool) -> None:
+    """Print what a whole run found."""
+    if as_json:
+        print_json(
+            {
+                "output": str(result.output),
+                "ranking": records(result.ranking),
+                "correlations": records(result.correlations),
+                "failed": result.failed,
+            }
+        )
+        return
+    click.echo("Ranking: " + str(result.run.get("ranking", {}).get("mode", "")))
+    print_ranking(result.ranking)
+    if not result.correlations.empty:
+        target = result.correlations["target"].iloc[0]
+        click.echo(f"\nKendall's τ with {target} (bootstrap intervals)")
+        print_correlations(result.correlations)
+    for name, reason in result.failed.items():
+        click.echo(f"\nfailed: {name}: {reason}")
+    click.echo(f"\nReport: {result.output / 'report.html'}")

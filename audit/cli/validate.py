@@ -1,0 +1,48 @@
+"""`genaudit validate`: what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audit.cli.options import as_json, config_argument, make_options, run_options
+
+if TYPE_CHECKING:
+    from audit.config import RunOptions
+
+
+@click.command("validate")
+@config_argument
+@run_options
+@as_json
+def command(config: Path, as_json: bool, **chosen: Any) -> None:
+    """Check CONFIG and everything it names; say what a run would do. Writes no result."""
+    print_plan(config, make_options(**chosen), as_json)
+
+
+def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
+    """Print what a run would do, how much is cached, and how long the rest may take."""
+    from audit.cli.show import print_json
+    from audit.forecast import forecast
+
+    plan = forecast(config, options)
+    if as_json:
+        print_json(plan)
+        return
+    click.echo(
+        f"training set   {plan['dataset']}: {plan['n_sampled']} of {plan['n_images']} images"
+    )
+    for name, reason in plan["excluded"].items():
+        click.echo(f"  left out     {name}: {reason}")
+    click.echo(f"measures       {len(plan['measures'])}: {', '.join(plan['measures'])}")
+    click.echo(
+        f"checkpoints    {plan['n_checkpoints']}, of which {plan['n_cached']} are wholly cached"
+    )
+    for name, reason in plan["refused"].items():
+        click.echo(f"  would fail   {name}: {reason}")
+    for note in plan["held_out_notes"]:
+        click.echo(f"held out       {note}")
+    click.echo(f"output         {plan['output']}")
+    click.echo(f"time           {plan['time']}")

@@ -1,0 +1,96 @@
+"""The demonstration: a zoo on scikit-learn's digits, trained, audited, ranked and reported."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tqdm import tqdm
+
+from audit import pipeline
+from audit.config import AuditConfig, RunOptions
+from audit.contracts import AuditResult
+from audit.errors import AuditError
+from audit.registry import installed
+from audit.store import write_atomically
+from audit.zoo import TrainTask, factorial_grid, held_out_table, is_trained, train
+
+MODELS: Final = ("test_resnet", "test_byobnet", "test_efficientnet")
+SIDE: Final = 48
+EPOCHS: Final = 6
+SEED: Final = 0
+
+
+def demo(options: RunOptions) -> AuditResult:
+    """Train the zoo where it is not trained yet, and audit it.
+
+    Everything lies in the output folder: `zoo/` (checkpoints with their recipes), `audit.toml`,
+    the store, the tables and the report. What is there is not computed again.
+
+    Raises:
+        AuditError: A network could not be trained; the message says which and why.
+    """
+    folder = options.output
+    zoo = folder / "zoo"
+    recipes = factorial_grid(
+        models=MODELS,
+        label_noise=(0.0, 0.3),
+        augmentation=(False, True),
+        weight_decay=(0.0, 0.3),
+        batch_size=(32, 128),
+        epochs=EPOCHS,
+        learning_rate=3e-3,
+        side=SIDE,
+        seed=SEED,
+        dataset="digits",
+        dataset_options={},
+    )
+    tasks = [TrainTask(recipe, zoo) for recipe in recipes]
+    _train_zoo(tasks, options)
+    held_out_table(tasks, zoo / "held_out.csv")
+    config = folder / "audit.toml"
+    write_atomically(config, _toml().encode())
+    return pipeline.run(AuditConfig.read(config), options=options)
+
+
+def _train_zoo(tasks: list[TrainTask], options: RunOptions) -> None:
+    """Train what is missing."""
+    missing = [task for task in tasks if not is_trained(task)]
+    if not missing:
+        return
+    bar = tqdm(
+        total=len(tasks),
+        initial=len(tasks) - len(missing),
+        desc="training",
+        unit="checkpoint",
+        disable=not options.progress,
+    )
+    engine = installed().engine(options.engine)
+    with bar:
+        for index, result in engine.run(train, missing, min(options.workers, len(missing))):
+            if isinstance(result, BaseException):
+                name = missing[index].recipe.name
+                raise AuditError(f"checkpoint {name} could not be trained: {result}") from result
+            bar.update()
+
+
+def _toml() -> str:
+    """The configuration of the demonstration, as a user would write it."""
+    sections = [
+        "# Written by `genaudit demo`. `genaudit run audit.toml` audits the same zoo again.",
+        f"seed = {SEED}",
+        "",
+        "[dataset]",
+        'name = "digits"',
+        f"transform = {{ input_size = [1, {SIDE}, {SIDE}], mean = [0.5], std = [0.5], "
+        'interpolation = "bilinear", crop_pct = 1.0 }',
+    ]
+    for model in MODELS:
+        sections += [
+            "",
+            "[[checkpoints]]",
+            f'model = "{model}"',
+            f'weights = "zoo/{model}-*.safetensors"',
+            "model_args = { num_classes = 10, in_chans = 1 }",
+        ]
+    sections += ["", "[held_out]", 'table = "zoo/held_out.csv"', ""]
+    return "\n".join(sections)

@@ -1,0 +1,128 @@
+"""What a run would do, how much of it is cached, and how long the rest may take."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from audit import correlation, pipeline
+from audit.config import RunOptions
+from audit.images import Sample
+from audit.registry import installed
+from audit.store import Store
+from audit.study import Study, resolve
+from audit.views import Subject
+from audit.work import audit_checkpoint
+
+_TIMED_PER_CLASS: Final = 3
+_MOST_TIMED: Final = 4
+
+
+def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
+    """Check a configuration and foresee its run.
+
+    Time is extrapolated, in proportion to the number of images, from real audits of a few
+    training images: one checkpoint of each architecture that is not cached (of four at most).
+
+    Args:
+        config_path: An `audit.toml`.
+        options: Where the run would write, and what it would run on.
+
+    Returns:
+        dataset, n_images, n_sampled, excluded, measures, n_checkpoints, n_cached, refused,
+        held_out_notes, output, seconds (None if a timed audit failed) and time (in words).
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+        DataError: The training set or the held-out table cannot be used.
+    """
+    study = resolve(pipeline.read_config(config_path), options, installed())
+    table = pipeline.held_out_path(study.config)
+    notes = correlation.read_held_out(table, study.names).notes if table else []
+    waiting = pipeline.pending(study)
+    refused = dict(study.refused)
+    per_model = _seconds_per_model(study, waiting, refused)
+    seconds = _total(study, waiting, per_model)
+    return {
+        "dataset": study.config.dataset.name,
+        "n_images": study.sample.n_available,
+        "n_sampled": len(study.sample.labels),
+        "excluded": dict(study.sample.excluded),
+        "measures": [entry.name for entry in study.measures],
+        "n_checkpoints": len(study.names),
+        "n_cached": len(study.subjects) - len(waiting),
+        "refused": refused,
+        "held_out_notes": list(notes),
+        "output": str(options.output),
+        "seconds": seconds,
+        "time": _words(seconds),
+    }
+
+
+def _seconds_per_model(
+    study: Study, waiting: Sequence[Subject], refused: dict[str, str]
+) -> dict[str, float]:
+    """Model → seconds of one checkpoint on the whole sample; failures are added to `refused`."""
+    first = {subject.model: subject for subject in reversed(waiting)}
+    sample = _first_of_each_class(study.sample, _TIMED_PER_CLASS)
+    share = len(study.sample.labels) / len(sample.labels)
+    found: dict[str, float] = {}
+    for model, subject in list(first.items())[:_MOST_TIMED]:
+        small = dataclasses.replace(subject, sample=sample)
+        for warm in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                store = Store(Path(folder))
+                outcome = audit_checkpoint(small, study.measures, store, study.registry)
+                if outcome.failure:
+                    refused[subject.name] = outcome.failure
+                    break
+                if warm:
+                    found[model] = share * (time.perf_counter() - started)
+    return found
+
+
+def _total(study: Study, waiting: Sequence[Subject], per_model: dict[str, float]) -> float | None:
+    """Seconds for all that waits, over the workers; None where nothing could be timed."""
+    if not waiting:
+        return 0.0
+    if not per_model:
+        return None
+    typical = float(np.mean(list(per_model.values())))
+    counts = Counter(subject.model for subject in waiting)
+    work = sum(n * per_model.get(model, typical) for model, n in counts.items())
+    return work / max(1, min(study.options.workers, len(waiting)))
+
+
+def _first_of_each_class(sample: Sample, n: int) -> Sample:
+    """The first images of every class of a sample, as a sample of its own."""
+    kept = np.concatenate(
+        [np.flatnonzero(sample.labels == label)[:n] for label in range(len(sample.class_names))]
+    )
+    return dataclasses.replace(
+        sample,
+        indices=sample.indices[kept],
+        labels=sample.labels[kept],
+        sample_ids=tuple(sample.sample_ids[index] for index in kept),
+        fingerprint=f"{sample.fingerprint}/first {n}",
+    )
+
+
+def _words(seconds: float | None) -> str:
+    """A duration a person can plan with."""
+    if seconds is None:
+        return "unknown: the timed checkpoints failed"
+    if seconds == 0:
+        return "nothing left to compute"
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} seconds"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"

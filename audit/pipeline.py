@@ -1,0 +1,372 @@
+"""The stages wired together; each reads what the one before it wrote into the output folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+from tqdm import tqdm
+
+from audit import correlation, ranking
+from audit.config import AuditConfig, RunOptions
+from audit.contracts import AuditResult
+from audit.errors import ConfigError, DataError
+from audit.registry import Registry, installed
+from audit.store import write_atomically
+from audit.study import Study, describe, resolve
+from audit.table import (
+    ALL_MEASURES,
+    measures_frame,
+    read_csv,
+    read_measures,
+    wide_frame,
+    write_csv,
+    write_parquet,
+)
+from audit.work import (
+    Outcome,
+    Task,
+    explain,
+    filtrations_of,
+    measure_rows,
+    perform,
+    read_units,
+    units_key,
+)
+
+if TYPE_CHECKING:
+    from audit.views import Subject
+
+MEASURES: Final = "measures.csv"
+UNITS: Final = "units.parquet"
+ACCURACIES: Final = "accuracies.csv"
+CORRELATIONS: Final = "correlations.csv"
+RANKING: Final = "ranking.csv"
+RUN: Final = "run.json"
+
+
+def run(
+    config_or_path: AuditConfig | Mapping[str, Any] | str | Path,
+    output: str | Path | None = None,
+    *,
+    options: RunOptions | None = None,
+) -> AuditResult:
+    """Audit checkpoints: measure, correlate where accuracies are known, rank, report.
+
+    Args:
+        config_or_path: A configuration, a mapping like one (relative paths start from the current
+            folder), or the path of an `audit.toml` (relative paths start from its folder).
+        output: The output folder; goes before `options.output`.
+        options: Where to write and what to run on.
+
+    Returns:
+        The tables, which also lie in the output folder. Checkpoints that failed are in
+        `.failed`, and are not ranked.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+        DataError: The training set or the held-out table cannot be used.
+        StoreError: The output folder or the store cannot be written.
+
+    Example:
+        >>> result = audit.run("audit.toml")            # doctest: +SKIP
+        >>> result.ranking.head(3)                      # doctest: +SKIP
+    """
+    options = options or RunOptions()
+    if output is not None:
+        options = options.model_copy(update={"output": Path(output)})
+    study = resolve(read_config(config_or_path), options, installed())
+    folder = options.output
+    held_out = held_out_path(study.config)
+    if held_out is not None:
+        correlation.read_held_out(held_out, study.names)
+    measure(study)
+    if held_out is not None:
+        correlate_folder(folder)
+    rank_folder(folder)
+    return report_folder(folder, study.registry)
+
+
+def read_config(source: AuditConfig | Mapping[str, Any] | str | Path) -> AuditConfig:
+    """A configuration from what `run` accepts."""
+    if isinstance(source, AuditConfig):
+        return source
+    if isinstance(source, Mapping):
+        return AuditConfig.parse(source, Path.cwd(), "the configuration")
+    return AuditConfig.read(Path(source))
+
+
+def held_out_path(config: AuditConfig) -> Path | None:
+    """Where the held-out accuracies are, if any are known."""
+    return config.path(config.held_out.table) if config.held_out else None
+
+
+def measure(study: Study) -> pd.DataFrame:
+    """Compute what the store lacks, and write `measures.csv`, `units.parquet` and `run.json`.
+
+    Tables of later stages that an earlier run left in the folder are removed: they no longer
+    belong to these measures.
+
+    Returns:
+        The measures table.
+
+    Raises:
+        StoreError: The output folder or the store cannot be written.
+    """
+    folder = study.options.output
+    _make_writable(folder)
+    outcomes = _compute(study, pending(study))
+    rows: list[dict[str, Any]] = [
+        _failed_row(name, ALL_MEASURES, "", reason) for name, reason in study.refused.items()
+    ]
+    units: list[pd.DataFrame] = []
+    for subject in study.subjects:
+        outcome = outcomes.get(subject.name, Outcome("", {}))
+        if outcome.failure:
+            rows.append(_failed_row(subject.name, ALL_MEASURES, "", outcome.failure))
+            continue
+        rows += _rows_of(study, subject, outcome)
+        tables = [read_units(subject, f, study.store) for f in filtrations_of(study.measures)]
+        units += [table for table in tables if table is not None]
+    frame = measures_frame(rows)
+    write_csv(frame, folder / MEASURES)
+    _write_units(units, folder / UNITS)
+    for name in (ACCURACIES, CORRELATIONS, RANKING):
+        (folder / name).unlink(missing_ok=True)
+    _write_run(folder, describe(study))
+    return frame
+
+
+def pending(study: Study) -> list[Subject]:
+    """The checkpoints of which the store lacks something."""
+    return [subject for subject in study.subjects if missing_measures(study, subject)]
+
+
+def missing_measures(study: Study, subject: Subject) -> list[str]:
+    """What the store lacks of one checkpoint: measures, and unit tables as `units.<filtration>`."""
+    missing = [
+        entry.name
+        for entry in study.measures
+        if study.store.get(subject.measure_key(entry.name, entry.version)) is None
+    ]
+    return missing + [
+        f"units.{filtration}"
+        for filtration in filtrations_of(study.measures)
+        if study.store.get(units_key(subject, filtration)) is None
+    ]
+
+
+def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
+    """Run the tasks; checkpoint → what it came to."""
+    names = tuple(entry.name for entry in study.measures)
+    tasks = [Task(subject, names, study.options.cache) for subject in subjects]
+    if not tasks:
+        return {}
+    outcomes: dict[str, Outcome] = {}
+    engine = study.registry.engine(study.options.engine)
+    workers = min(study.options.workers, len(tasks))
+    bar = tqdm(
+        total=len(study.subjects),
+        initial=len(study.subjects) - len(tasks),
+        desc="measuring",
+        unit="checkpoint",
+        disable=not study.options.progress,
+    )
+    with bar:
+        for index, result in engine.run(perform, tasks, workers):
+            failed = isinstance(result, BaseException)
+            outcomes[subjects[index].name] = Outcome(explain(result), {}) if failed else result
+            bar.update()
+    return outcomes
+
+
+def _rows_of(study: Study, subject: Subject, outcome: Outcome) -> list[dict[str, Any]]:
+    """Every row of one checkpoint that was audited."""
+    rows: list[dict[str, Any]] = []
+    for entry in study.measures:
+        if entry.name in outcome.failures:
+            reason = outcome.failures[entry.name]
+            rows.append(_failed_row(subject.name, entry.name, entry.version, reason))
+            continue
+        found = study.store.get(subject.measure_key(entry.name, entry.version))
+        if found is None:
+            reason = "its cache entry was damaged while this ran; run again"
+            rows.append(_failed_row(subject.name, entry.name, entry.version, reason))
+        else:
+            rows += measure_rows(subject, entry, found)
+    return rows
+
+
+def _failed_row(checkpoint: str, measure: str, version: str, reason: str) -> dict[str, Any]:
+    """A row that says why there is no number."""
+    return {
+        "checkpoint": checkpoint,
+        "measure": measure,
+        "version": version,
+        "value": float("nan"),
+        "status": "failed",
+        "reason": reason,
+        "seconds": float("nan"),
+    }
+
+
+def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:
+    """All unit tables below each other; words as categories, so that the file stays small."""
+    if not units:
+        path.unlink(missing_ok=True)
+        return
+    frame = pd.concat(units, ignore_index=True)
+    for column in ("checkpoint", "filtration", "layer", "class_name", "status"):
+        frame[column] = frame[column].astype("category")
+    write_parquet(frame, path)
+
+
+def correlate_folder(
+    folder: Path, table: Path | None = None, target: str = "held_out_accuracy"
+) -> pd.DataFrame:
+    """Set the measures of an output folder against held-out accuracies; write the statistics.
+
+    Args:
+        folder: Where `measure` wrote.
+        table: The held-out table; by default the one the configuration names.
+        target: "held_out_accuracy" or "generalization_gap".
+
+    Raises:
+        ConfigError: No held-out table is known.
+        DataError: A table cannot be read, or names unknown checkpoints.
+    """
+    record = read_run(folder)
+    measures = read_measures(folder / MEASURES)
+    if table is None:
+        config = record["config"]
+        if not config.get("held_out"):
+            raise ConfigError(
+                "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
+            )
+        table = Path(record["base"]) / config["held_out"]["table"]
+    held_out, notes = correlation.read_held_out(table, sorted(measures["checkpoint"].unique()))
+    wide = wide_frame(measures, held_out)
+    directions = _directions(record, wide)
+    statistics = correlation.correlate(
+        wide,
+        target,
+        measures=sorted(set(measures["measure"]) - {ALL_MEASURES}),
+        directions=directions,
+        seed=record["seed"],
+    )
+    write_csv(held_out, folder / ACCURACIES)
+    write_csv(statistics, folder / CORRELATIONS)
+    record["correlation"] = {
+        "target": target,
+        "table": str(table),
+        "n_models": int(wide["held_out_accuracy"].notna().sum()),
+        "notes": list(notes),
+        **statistics.attrs,
+    }
+    _write_run(folder, record)
+    return statistics
+
+
+def rank_folder(folder: Path) -> pd.DataFrame:
+    """Rank the checkpoints of an output folder; by known accuracies if `correlate` found any.
+
+    Raises:
+        DataError: A table cannot be read.
+    """
+    record = read_run(folder)
+    measures = read_measures(folder / MEASURES)
+    held_out = _optional(folder / ACCURACIES)
+    wide = wide_frame(measures, held_out)
+    if wide.empty:
+        raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
+    found = ranking.rank_table(wide, directions=_directions(record, wide), seed=record["seed"])
+    write_csv(found.table, folder / RANKING)
+    record["ranking"] = found.about
+    _write_run(folder, record)
+    return found.table
+
+
+def report_folder(folder: Path, registry: Registry) -> AuditResult:
+    """Write every report of an output folder's tables.
+
+    Raises:
+        DataError: A table cannot be read.
+        StoreError: A report cannot be written.
+    """
+    result = read_result(folder)
+    for reporter in registry.reporters.values():
+        reporter.write(result, folder)
+    return result
+
+
+def read_result(folder: Path) -> AuditResult:
+    """The tables of an output folder; those of stages that were not run are empty.
+
+    Raises:
+        DataError: The folder holds no audit, or a table cannot be read.
+    """
+    empty = pd.DataFrame()
+    return AuditResult(
+        measures=read_measures(folder / MEASURES),
+        ranking=_or(_optional(folder / RANKING), empty),
+        correlations=_or(_optional(folder / CORRELATIONS), empty),
+        held_out=_or(_optional(folder / ACCURACIES), empty),
+        run=read_run(folder),
+        output=folder,
+    )
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `run.json` holds.
+
+    Raises:
+        DataError: There is none, or it cannot be read.
+    """
+    path = folder / RUN
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} holds no audit ({RUN} is missing); `genaudit measure -o {folder}` writes one"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return record
+
+
+def _write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write `run.json`."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
+    write_atomically(folder / RUN, text.encode())
+
+
+def _directions(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:
+    """The declared direction of every column: that of the longest measure name it starts with."""
+    declared = record["measures"]
+    found: dict[str, str] = {}
+    for column in wide.columns:
+        parts = str(column).split(".")
+        prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        name = next((prefix for prefix in prefixes if prefix in declared), None)
+        if name is not None:
+            found[str(column)] = declared[name]["direction"]
+    return found
+
+
+def _optional(path: Path) -> pd.DataFrame | None:
+    """A table if its stage was run."""
+    return read_csv(path, path.stem, ()) if path.exists() else None
+
+
+def _or(frame: pd.DataFrame | None, fallback: pd.DataFrame) -> pd.DataFrame:
+    return fallback if frame is None else frame
+
+
+def _make_writable(folder: Path) -> None:
+    """Find out before hours of work whether results can be written."""
+    probe = folder / ".genaudit-probe"
+    write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
