@@ -1,0 +1,60 @@
+"""One number per layer → the parts in which a layer-wise measure is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from audit.contracts import LayerBirths, Value
+from audit.units import CONSTANT, DEAD, unit_status
+
+
+def layer_parts(layers: Sequence[Value]) -> dict[str, Value]:
+    """Parts of a layer-wise measure.
+
+    Args:
+        layers: One value per layer, from shallow to deep, defined or not.
+
+    Returns:
+        "": mean over the layers where it is defined. "layer_1" … "layer_k": each layer, from
+        shallow to deep. "last": the deepest. "depth_slope": least-squares slope against depth,
+        the first layer at 0 and the last at 1. Without any defined layer "" is undefined, with
+        fewer than two the slope is; the reasons say which layers and why.
+    """
+    numbers = np.array([layer.value for layer in layers])
+    defined = np.array([layer.status == "ok" for layer in layers], dtype=bool)
+    parts = {f"layer_{position}": value for position, value in enumerate(layers, start=1)}
+    return {
+        "": _mean(layers, numbers, defined),
+        **parts,
+        "last": layers[-1] if layers else Value.undefined("there is no layer"),
+        "depth_slope": _slope(numbers, defined),
+    }
+
+
+def _mean(layers: Sequence[Value], numbers: np.ndarray, defined: np.ndarray) -> Value:
+    """Mean over the defined layers."""
+    if defined.any():
+        return Value(float(numbers[defined].mean()))
+    reasons = dict.fromkeys(layer.reason for layer in layers)
+    return Value.undefined(f"no layer has a value: {'; '.join(reasons)}")
+
+
+def _slope(numbers: np.ndarray, defined: np.ndarray) -> Value:
+    """Least-squares slope over the defined layers against relative depth."""
+    if defined.sum() < 2:
+        return Value.undefined(
+            f"a slope needs two layers with a value; {int(defined.sum())} of {len(defined)} have"
+        )
+    depth = np.linspace(0, 1, len(defined))[defined]
+    depth = depth - depth.mean()
+    return Value(float(depth @ numbers[defined] / (depth @ depth)))
+
+
+def silent_units(layer: LayerBirths) -> np.ndarray:
+    """Shape (u,): whether a unit is dead or constant on the whole sample."""
+    whole = np.zeros(len(layer.flags), np.int64)
+    codes = unit_status(layer.flags, layer.birth_levels, whole, 1)[0]
+    silent: np.ndarray = (codes == DEAD) | (codes == CONSTANT)
+    return silent

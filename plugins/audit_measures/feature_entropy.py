@@ -1,0 +1,151 @@
+"""Feature entropy of units on classes, its effective rate, and the units left out of both."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from audit.contracts import Filtration, LayerBirths, MeasureEntry, TrainView, Value
+from audit.entropy import feature_entropy_by_class
+from audit.units import CONSTANT, DEAD, NEVER_BORN, NO_IMAGES, OK, STATUS_NAMES, unit_status
+from audit_measures._layer_parts import layer_parts
+
+_PAPER = (
+    "Zhao & Zhang, Quantitative Performance Assessment of CNN Units via Topological Entropy "
+    "Calculation, ICLR 2022 (arXiv 2103.09716)"
+)
+_CUBICAL = f"{_PAPER}; deviation: cubical superlevel filtration in place of the clique complex"
+
+
+def _status(view: TrainView, layer: LayerBirths) -> np.ndarray:
+    """State of every unit of a layer on every class, shape (c, u)."""
+    return unit_status(layer.flags, layer.birth_levels, view.labels, len(view.class_names))
+
+
+def _census(codes: np.ndarray) -> str:
+    """How many (unit, class) pairs are in each state but "ok", in words."""
+    found = np.bincount(codes.ravel(), minlength=len(STATUS_NAMES))
+    named = zip(found, STATUS_NAMES, strict=True)
+    return ", ".join(f"{count} {name}" for count, name in named if count and name != "ok")
+
+
+def _entropy_of_layer(view: TrainView, layer: LayerBirths) -> Value:
+    """Mean feature entropy over the (unit, class) pairs that have one."""
+    codes = _status(view, layer)
+    if not (codes == OK).any():
+        return Value.undefined(f"{layer.layer}: no unit is born for any class ({_census(codes)})")
+    by_class = feature_entropy_by_class(layer.birth_levels, view.labels, len(view.class_names))
+    return Value(float(by_class.feature_entropy[codes == OK].mean()))
+
+
+def _rate_of_layer(view: TrainView, layer: LayerBirths) -> Value:
+    """Mean effective rate over the (unit, class) pairs whose maps vary in space."""
+    codes = _status(view, layer)
+    varies = (codes == OK) | (codes == NEVER_BORN)
+    if not varies.any():
+        return Value.undefined(f"{layer.layer}: no unit varies in space ({_census(codes)})")
+    by_class = feature_entropy_by_class(layer.birth_levels, view.labels, len(view.class_names))
+    return Value(float(by_class.effective_rate[varies].mean()))
+
+
+def feature_entropy(view: TrainView, filtration: Filtration) -> dict[str, Value]:
+    """Feature entropy H / ε in nats, averaged over the (unit, class) pairs of each layer.
+
+    H is the entropy of the birth level over the class's images that have a birth, ε their share.
+    Lower: the unit meets the class with the same spatial pattern every time. Pairs that are dead,
+    constant or never born have no value and are left out; `unit_counts` counts them. At least 0,
+    about log(nε)/ε at most for n images a class: compare equal samples only.
+
+    Args:
+        view: The network and its training sample.
+        filtration: "clique" or "cubical".
+
+    Returns:
+        The parts of `layer_parts`: mean over layers, each layer, the last, and the slope over
+        relative depth in nats. A layer without any birth is undefined.
+
+    Source:
+        Zhao & Zhang 2022 (arXiv 2103.09716). Deviations: never born is undefined, not 0; the
+        average over units and classes is ours, the paper ranks units.
+    """
+    return layer_parts([_entropy_of_layer(view, layer) for layer in view.births(filtration)])
+
+
+def effective_rate(view: TrainView, filtration: Filtration) -> dict[str, Value]:
+    """Share ε of a class's images for which a unit is born, in [0, 1], averaged over pairs.
+
+    Never-born pairs count with 0; dead and constant ones are left out.
+
+    Args:
+        view: The network and its training sample.
+        filtration: "clique" or "cubical".
+
+    Returns:
+        The parts of `layer_parts`. A layer of dead and constant units is undefined.
+
+    Source:
+        Zhao & Zhang 2022; their program's `selective_rate` is 1 − ε.
+    """
+    return layer_parts([_rate_of_layer(view, layer) for layer in view.births(filtration)])
+
+
+def unit_counts(view: TrainView, filtration: Filtration) -> dict[str, float]:
+    """How many units the averages rest on, over all layers; counts, never NaN.
+
+    Args:
+        view: The network and its training sample.
+        filtration: "clique" or "cubical".
+
+    Returns:
+        "dead", "constant", "never_born", "total": units, by their state over the whole sample.
+        "pairs_left_out", "pairs": (unit, class) pairs without a feature entropy, and all pairs;
+        classes without an image in the sample are not counted.
+    """
+    counts = dict.fromkeys(("dead", "constant", "never_born", "total"), 0.0)
+    pairs = {"pairs_left_out": 0.0, "pairs": 0.0}
+    for layer in view.births(filtration):
+        whole = np.zeros(len(layer.flags), np.int64)
+        units = unit_status(layer.flags, layer.birth_levels, whole, 1)
+        for name, code in (("dead", DEAD), ("constant", CONSTANT), ("never_born", NEVER_BORN)):
+            counts[name] += float((units == code).sum())
+        counts["total"] += units.size
+        codes = _status(view, layer)
+        pairs["pairs"] += float((codes != NO_IMAGES).sum())
+        pairs["pairs_left_out"] += float(((codes != NO_IMAGES) & (codes != OK)).sum())
+    return counts | pairs
+
+
+def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
+    """The family under one filtration."""
+    entry = functools.partial(
+        MeasureEntry,
+        version="1",
+        invariance="node-wise",
+        cost="topology",
+        source=source,
+        filtrations=(filtration,),
+    )
+    return (
+        entry(
+            name=f"feature_entropy.{filtration}",
+            summary=f"mean feature entropy of units on classes, nats ({filtration} filtration)",
+            compute=functools.partial(feature_entropy, filtration=filtration),
+            direction="lower",
+        ),
+        entry(
+            name=f"effective_rate.{filtration}",
+            summary=f"mean share of images for which a unit is born ({filtration} filtration)",
+            compute=functools.partial(effective_rate, filtration=filtration),
+            direction="none",
+        ),
+        entry(
+            name=f"unit_counts.{filtration}",
+            summary=f"dead, constant, never-born and all units ({filtration} filtration)",
+            compute=functools.partial(unit_counts, filtration=filtration),
+            direction="none",
+        ),
+    )
+
+
+MEASURES = (*_entries("clique", _PAPER), *_entries("cubical", _CUBICAL))

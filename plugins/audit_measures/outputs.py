@@ -1,0 +1,126 @@
+"""What the network's outputs on its own training sample say: fit, confidence, margin."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from scipy.special import log_softmax
+
+from audit.arrays import Labels, Logits
+from audit.contracts import MeasureEntry, TrainView, Value
+
+Formula: TypeAlias = Callable[[Logits, Labels], "Value | float"]
+
+
+def of_outputs(formula: Formula) -> Callable[[TrainView], Value | float]:
+    """A measure from a formula on (outputs in float64, labels); undefined where none is finite."""
+
+    @functools.wraps(formula)
+    def compute(view: TrainView) -> Value | float:
+        logits = np.asarray(view.logits(), np.float64)
+        if not len(logits):
+            return Value.undefined("the training sample holds no image")
+        broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if broken.size:
+            return Value.undefined(
+                f"the outputs are not finite for {broken.size} of {len(logits)} training images, "
+                f"first for image {broken[0]}"
+            )
+        return formula(logits, view.labels)
+
+    return compute
+
+
+def margins(logits: Logits, labels: Labels) -> np.ndarray:
+    """Output for the true class minus the largest other output, shape (n,); negative if wrong."""
+    rows = np.arange(len(labels))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    difference: np.ndarray = logits[rows, labels] - others.max(axis=1)
+    return difference
+
+
+@of_outputs
+def train_accuracy(logits: Logits, labels: Labels) -> Value | float:
+    """Share of training images whose largest output is their label's, in [0, 1].
+
+    Among equal outputs the first counts as the largest, as in torch.
+    """
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+@of_outputs
+def train_loss(logits: Logits, labels: Labels) -> Value | float:
+    """Mean cross-entropy −log softmax(f(x))_y over the training images, in nats; 0 is best."""
+    scores = log_softmax(logits, axis=1)
+    return float(-scores[np.arange(len(labels)), labels].mean())
+
+
+@of_outputs
+def mean_confidence(logits: Logits, labels: Labels) -> Value | float:
+    """Mean of the largest softmax probability over the training images, in [1/c, 1]."""
+    return float(np.exp(log_softmax(logits, axis=1).max(axis=1)).mean())
+
+
+@of_outputs
+def margin_p10(logits: Logits, labels: Labels) -> Value | float:
+    """10th percentile over training images of f_y − max_{k≠y} f_k, in units of the outputs.
+
+    Negative where more than a tenth are classified wrongly; it keeps its sign. Undefined with a
+    single class.
+
+    Source:
+        Jiang et al., Fantastic Generalization Measures and Where to Find Them, ICLR 2020 (γ).
+        Percentile by linear interpolation.
+    """
+    if logits.shape[1] < 2:
+        return Value.undefined("a margin needs at least two classes; the network has one output")
+    return float(np.percentile(margins(logits, labels), 10))
+
+
+MEASURES = (
+    MeasureEntry(
+        name="train_accuracy",
+        summary="share of training images classified correctly",
+        compute=train_accuracy,
+        version="1",
+        direction="higher",
+        invariance="node-wise",
+        cost="forward",
+        baseline=True,
+    ),
+    MeasureEntry(
+        name="train_loss",
+        summary="mean cross-entropy on the training sample, nats",
+        compute=train_loss,
+        version="1",
+        direction="lower",
+        invariance="node-wise",
+        cost="forward",
+        baseline=True,
+    ),
+    MeasureEntry(
+        name="mean_confidence",
+        summary="mean largest softmax probability on the training sample",
+        compute=mean_confidence,
+        version="1",
+        direction="higher",
+        invariance="node-wise",
+        cost="forward",
+        baseline=True,
+    ),
+    MeasureEntry(
+        name="margin_p10",
+        summary="10th percentile of the output margin on the training sample",
+        compute=margin_p10,
+        version="1",
+        direction="higher",
+        invariance="node-wise",
+        cost="forward",
+        source="Jiang et al. 2020; linear interpolation; the sign is kept",
+        baseline=True,
+    ),
+)
