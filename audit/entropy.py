@@ -393,6 +393,7 @@ def _expected_information(by_bin: np.ndarray, by_class: np.ndarray, n: int) -> n
             - log_factorial[b - k]
             - log_factorial[rest]
         )
-        terms = k / n * (log[n] + log[k] - log[a] - log[b]) * np.exp(log_probability)
-        per_bin += repeats * np.where(possible, terms, 0.0).sum(axis=1)
+        probability = np.exp(np.where(possible, log_probability, -np.inf))
+        terms = k / n * (log[n] + log[k] - log[a] - log[b]) * probability
+        per_bin += repeats * terms.sum(axis=1)
     return np.asarray(per_bin[bin_at.reshape(by_bin.shape)].sum(axis=1))

@@ -150,7 +150,8 @@ def _on_device(maps: Any, filtration: str, preset: str, backend: str) -> Any:
         inputs.check_tensor(maps)
         tensor = maps.detach()
     else:
-        tensor = torch.from_numpy(np.array(inputs.from_numpy(maps).array))
+        read = inputs.from_numpy(maps)
+        tensor = torch.from_numpy(np.array(read.array, dtype=read.exact))
     if backend == "cuda":
         tensor = tensor.cuda()
     births = tensor_ops.birth_levels(tensor, filtration, preset)

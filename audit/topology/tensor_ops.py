@@ -59,11 +59,12 @@ def _ordered(maps: torch.Tensor) -> torch.Tensor:
         return maps if maps.element_size() >= 4 else maps.float()
     if maps.element_size() <= 2:
         return maps.float()
+    whole = maps.long()
     if maps.element_size() == 8:
-        largest = max(int(maps.max()), -int(maps.min()))
+        largest = max(int(whole.max()), -int(whole.min()))
         if largest > inputs.LARGEST_EXACT_INTEGER:
             raise inputs.inexact_integer(largest)
-    return maps.long()
+    return whole
 
 
 def _check_finite(chunk: torch.Tensor, start: int, batch: tuple[int, ...]) -> None:

@@ -154,6 +154,19 @@ def test_information_equals_scikit_learn():
     )
 
 
+def test_expected_information_holds_for_many_images_and_uneven_classes():
+    generator = np.random.default_rng(14)
+    labels = np.sort(generator.choice(4, 1500, p=[0.9, 0.05, 0.04, 0.01]))
+    births = generator.integers(2, 52, (1500, 2))
+    births[generator.random(1500) < 0.97, 1] = NEVER
+    result = birth_class_information(births, labels, 4, n_bins=1)
+    levels = births[:, 1] != NEVER
+    table = np.array([[np.sum((levels == b) & (labels == c)) for c in range(4)] for b in (0, 1)])
+    np.testing.assert_allclose(
+        result.expected_by_chance, [0, expected_mutual_information(table, 1500)], rtol=1e-9
+    )
+
+
 def test_expected_information_is_the_mean_over_permutations():
     generator = np.random.default_rng(5)
     labels = generator.integers(0, 3, 30)
