@@ -1,0 +1,47 @@
+"""Reports of one audit: a page to read (`report.html`) and one file to compute with (`results.json`).
+
+A plugin like any third party's: everything it knows comes from the `AuditResult` it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from audit.contracts import AuditResult, ReporterEntry
+from audit.hookspecs import hookimpl
+
+VERSION = "1"
+
+
+def write_html(result: AuditResult, folder: Path) -> Sequence[Path]:
+    """Write `report.html`; see `audit_reports.page`."""
+    from audit_reports import page
+
+    return [page.write(result, folder)]
+
+
+def write_json(result: AuditResult, folder: Path) -> Sequence[Path]:
+    """Write `results.json`; see `audit_reports.results`."""
+    from audit_reports import results
+
+    return [results.write(result, folder)]
+
+
+@hookimpl
+def genaudit_reporters() -> Sequence[ReporterEntry]:
+    """The forms of output that come with genaudit."""
+    return [
+        ReporterEntry(
+            name="html",
+            summary="report.html: one self-contained page that answers, shows and explains",
+            version=VERSION,
+            write=write_html,
+        ),
+        ReporterEntry(
+            name="json",
+            summary="results.json: ranking, correlations, measures and run in one file",
+            version=VERSION,
+            write=write_json,
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Ways to colour checkpoints: by family, or by one axis of their hyperparameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import pandas as pd
+
+from audit_reports.tables import Tables, natural_key
+from audit_reports.wording import humanize, is_number, number
+
+#: Colours of the style sheet: categories `c0`…, ordered levels `o0`…
+MOST_CATEGORIES: Final = 6
+MOST_LEVELS: Final = 5
+#: Ways to colour that are offered.
+MOST_AXES: Final = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One way to colour.
+
+    Attributes:
+        title: What the colours mean.
+        levels: (label, class of its colour), in reading order.
+        css: Checkpoint → class.
+        position: Checkpoint → position of its level.
+    """
+
+    title: str
+    levels: Sequence[tuple[str, str]]
+    css: Mapping[str, str]
+    position: Mapping[str, int]
+
+
+def axes(tables: Tables) -> list[Axis]:
+    """Every way to colour: family first, then the axes that explain most of the accuracy."""
+    names = tables.checkpoints
+    found = []
+    families = {name: tables.families[name] for name in names if name in tables.families}
+    if len(set(families.values())) > 1:
+        found.append(_categories("architecture", families))
+    frame = tables.held_out.drop_duplicates("checkpoint").set_index("checkpoint")
+    frame = frame.reindex([name for name in names if name in frame.index])
+    columns = [str(column) for column in frame.columns if str(column).startswith("hp.")]
+    columns = [column for column in columns if frame[column].nunique() > 1]
+    columns.sort(key=lambda column: (-explained(frame[column], tables.accuracy), column))
+    for column in columns[: MOST_AXES - len(found)]:
+        title = humanize(column.removeprefix("hp."))
+        values = frame[column].dropna()
+        if all(is_number(value) for value in values):
+            found.append(_ordered(title, values.astype(float).to_dict()))
+        else:
+            found.append(_categories(title, values.astype(str).to_dict()))
+    return found or [Axis("", [("checkpoints", "c0")], dict.fromkeys(names, "c0"), {})]
+
+
+def explained(values: pd.Series[float], accuracy: pd.Series[float]) -> float:
+    """Share of the variance of the accuracy that lies between levels of an axis, in [0, 1].
+
+    0 where that is undefined: nothing varies, or every checkpoint is a level of its own.
+    """
+    both = pd.DataFrame({"level": values.astype(str), "accuracy": accuracy}).dropna()
+    total = ((both["accuracy"] - both["accuracy"].mean()) ** 2).sum()
+    if not total or both["level"].nunique() in (1, len(both)):
+        return 0.0
+    means = both.groupby("level")["accuracy"].transform("mean")
+    return float(((means - both["accuracy"].mean()) ** 2).sum() / total)
+
+
+def _categories(title: str, values: Mapping[str, str]) -> Axis:
+    """Colours without order; the rarest share the last."""
+    counts = pd.Series(values, dtype=object).value_counts()
+    kept = [str(level) for level in counts.index]
+    others = ""
+    if len(kept) > MOST_CATEGORIES:
+        others = f"{len(kept) - MOST_CATEGORIES + 1} others"
+        kept = kept[: MOST_CATEGORIES - 1]
+    kept.sort(key=natural_key)
+    place = {level: index for index, level in enumerate(kept)}
+    position = {name: place.get(level, len(kept)) for name, level in values.items()}
+    levels = [*kept, others] if others else kept
+    return Axis(
+        title,
+        [(level, f"c{index}") for index, level in enumerate(levels)],
+        {name: f"c{index}" for name, index in position.items()},
+        position,
+    )
+
+
+def _ordered(title: str, values: Mapping[str, float]) -> Axis:
+    """Colours in order; many values are gathered into ranges of about equal counts."""
+    series = pd.Series(values, dtype=float)
+    distinct = sorted(series.unique())
+    if len(distinct) <= MOST_LEVELS:
+        labels = [number(value, 3) for value in distinct]
+        position = {name: distinct.index(value) for name, value in values.items()}
+    else:
+        cut = pd.qcut(series, MOST_LEVELS, duplicates="drop")
+        labels = [f"{number(part.left, 3)} to {number(part.right, 3)}" for part in cut.cat.categories]
+        position = {str(name): int(code) for name, code in cut.cat.codes.items()}
+    spread = [round(index * (MOST_LEVELS - 1) / max(1, len(labels) - 1)) for index in range(len(labels))]
+    return Axis(
+        title,
+        [(label, f"o{spread[index]}") for index, label in enumerate(labels)],
+        {name: f"o{spread[index]}" for name, index in position.items()},
+        position,
+    )

@@ -1,0 +1,153 @@
+"""The answer in words: which checkpoint, how sure, made how, and how far to trust it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from audit_reports.tables import Tables, split_names
+from audit_reports.wording import count, fixed, formatter, humanize, interval, is_number, loose
+
+MODES: Final = {
+    "fitted": (
+        "A ranker was fitted on the checkpoints whose held-out accuracy is known and predicts "
+        "the held-out accuracy of all of them."
+    ),
+    "zero-shot": "A ranker calibrated on other zoos was applied: no held-out accuracy was used.",
+    "directions": (
+        "No held-out accuracy was used: each measure votes by the direction its authors declare "
+        "(higher or lower is better)."
+    ),
+}
+_SCORES: Final = {
+    "kendall": "Kendall τ",
+    "tau": "Kendall τ",
+    "spearman": "Spearman ρ",
+    "pearson": "Pearson r",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "regret": "accuracy lost by taking the first",
+    "top_1_regret": "accuracy lost by taking the first",
+    "coverage": "share of intervals that hold the truth",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """What the first screen says.
+
+    Attributes:
+        best: Checkpoints of rank 1.
+        score: Of the first, in words; empty if none.
+        interval: Of the first, in words; empty if none.
+        tied: Checkpoints that cannot be told apart from the first, itself left out.
+        n_ranked: Checkpoints in the ranking.
+        all_tied: Whether no checkpoint can be told from the first.
+        how: How the ranking was made.
+        votes: Measures the ranking rests on.
+        quality: How well it does out of fold: (statistic, value).
+        n_failed: Checkpoints that could not be audited.
+        n_held_out: Checkpoints whose held-out accuracy is known.
+        mode: As the run record names it.
+    """
+
+    best: Sequence[str]
+    score: str
+    interval: str
+    tied: Sequence[str]
+    n_ranked: int
+    all_tied: bool
+    how: str
+    votes: Sequence[str]
+    quality: Sequence[tuple[str, str]]
+    n_failed: int
+    n_held_out: int
+    mode: str
+
+
+def headline(tables: Tables) -> Headline:
+    """Read the answer off the tables."""
+    ranking = tables.ranking
+    ranked = [str(name) for name in ranking["checkpoint"]]
+    made = tables.section("ranking")
+    mode = str(made.get("mode") or "")
+    best: list[str] = []
+    tied: list[str] = []
+    score = span = ""
+    if ranked:
+        first = ranking.iloc[0]
+        top = ranking["predicted_rank"] == first["predicted_rank"]
+        best = [str(name) for name in ranking["checkpoint"][top]] or ranked[:1]
+        write = formatter(ranking[["score", "lower", "upper"]].to_numpy().ravel())
+        score = write(first["score"]) if is_number(first["score"]) else ""
+        if is_number(first["lower"]) and is_number(first["upper"]):
+            span = f"{write(first['lower'])} to {write(first['upper'])}"
+        tied = tied_with_first(tables)
+    return Headline(
+        best=best,
+        score=score,
+        interval=span,
+        tied=tied,
+        n_ranked=len(ranked),
+        all_tied=len(ranked) > 1 and len(tied) == len(ranked) - 1,
+        how=str(made.get("description") or MODES.get(mode, "")),
+        votes=[str(name) for name in made.get("measures") or []],
+        quality=quality(made.get("score")),
+        n_failed=len(tables.failed),
+        n_held_out=len(tables.accuracy),
+        mode=mode,
+    )
+
+
+def tied_with_first(tables: Tables) -> list[str]:
+    """Checkpoints that share the first rank, or that the first says it is tied with."""
+    ranking = tables.ranking
+    first = ranking.iloc[0]
+    ranked = [str(name) for name in ranking["checkpoint"]]
+    named = set(split_names(first["tied_with"], frozenset(ranked)))
+    named |= set(ranking["checkpoint"][ranking["predicted_rank"] == first["predicted_rank"]])
+    return [name for name in ranked[1:] if name in named]
+
+
+def quality(score: Any) -> list[tuple[str, str]]:
+    """The out-of-fold statistics of the ranker, in words.
+
+    Args:
+        score: A number, or statistic → number, where `x_lower` and `x_upper` bound `x`.
+    """
+    if is_number(score):
+        return [("score", fixed(score))]
+    if not isinstance(score, Mapping):
+        return []
+    found = []
+    for key, value in score.items():
+        stem, _, end = str(key).rpartition("_")
+        if end in ("lower", "upper") and stem in score:
+            continue
+        words = loose(value)
+        if is_number(value):
+            words = fixed(value, 0) if isinstance(value, int) else fixed(value)
+        if span := interval(score.get(f"{key}_lower"), score.get(f"{key}_upper")):
+            words += f" ({span})"
+        found.append((_SCORES.get(str(key), humanize(str(key))), words))
+    return found
+
+
+def facts(tables: Tables) -> list[tuple[str, str]]:
+    """What was audited, in a few counts."""
+    data = tables.section("dataset")
+    rows = [("Checkpoints", fixed(len(tables.checkpoints), 0))]
+    if tables.failed:
+        rows.append(("Failed", fixed(len(tables.failed), 0)))
+    if tables.families:
+        rows.append(("Architectures", fixed(len(set(tables.families.values())), 0)))
+    rows.append(("Measures", fixed(len(tables.wide.columns), 0)))
+    if data.get("name"):
+        rows.append(("Training set", str(data["name"])))
+    if data.get("n_sampled"):
+        rows.append(("Images used", count(data["n_sampled"], "").strip()))
+    known = len(tables.accuracy)
+    rows.append(("Held-out known", fixed(known, 0) if known else "none"))
+    return rows
