@@ -92,7 +92,7 @@ def standard_mode(image: Image.Image) -> Image.Image:
 
     if image.mode in ("L", "RGB"):
         return image.copy() if hasattr(image, "fp") else image
-    if image.mode in ("1", "LA", "La"):
+    if image.mode in ("1", "LA"):
         return image.convert("L")
     if image.mode == "I" or image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.int64)

@@ -1,0 +1,123 @@
+"""Damaged, odd and oversized image files: decoded by the policy or refused by name."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from audit.errors import DataError
+from audit.images import decode_image
+
+
+def encoded(kind, **options):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM"])
+def test_decode_image_refuses_files_cut_anywhere(tmp_path, kind):
+    data = encoded(kind)
+    path = tmp_path / "cut image.bin"
+    for length in np.linspace(0, len(data) - 30, 50).astype(int):
+        path.write_bytes(data[:length])
+        with pytest.raises(DataError, match=r"cut image\.bin"):
+            decode_image(path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "GIF"]), st.data())
+def test_decode_image_of_mutated_files_decodes_or_names_the_file(tmp_path_factory, kind, data):
+    content = bytearray(encoded(kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, min(len(content) - 1, 400)))] = data.draw(
+            st.integers(0, 255)
+        )
+    path = tmp_path_factory.getbasetemp() / "mutated"
+    path.write_bytes(content)
+    try:
+        found = decode_image(path).mode
+    except DataError as error:
+        found = "named" if str(path) in str(error) else str(error)
+    assert found in ("L", "RGB", "named")
+
+
+def test_decode_image_refuses_empty_files(tmp_path):
+    path = tmp_path / "empty.png"
+    path.touch()
+    with pytest.raises(DataError) as caught:
+        decode_image(path)
+    assert str(caught.value) == f"image {path} is empty (0 bytes); restore or delete it"
+
+
+def test_decode_image_refuses_missing_files(tmp_path):
+    path = tmp_path / "missing.png"
+    with pytest.raises(DataError) as caught:
+        decode_image(path)
+    assert str(caught.value) == (
+        f"image {path} cannot be decoded: FileNotFoundError: [Errno 2] No such file or directory: "
+        f"'{path}'; restore or delete it"
+    )
+
+
+@pytest.mark.parametrize("side", [110, 200])
+def test_decode_image_refuses_decompression_bombs(tmp_path, monkeypatch, side):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    path = tmp_path / "bomb.png"
+    Image.new("L", (side, side)).save(path)
+    with pytest.raises(DataError, match=r"bomb\.png has more pixels than the limit of 10000"):
+        decode_image(path)
+
+
+def test_decode_image_reads_every_pixel_format(tmp_path):
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    cases = {
+        "gray.png": (rgb.convert("L"), "L"),
+        "bilevel.png": (rgb.convert("1"), "L"),
+        "gray alpha.png": (rgb.convert("LA"), "L"),
+        "alpha.png": (rgb.convert("RGBA"), "RGB"),
+        "palette.png": (rgb.convert("P"), "RGB"),
+        "palette.gif": (rgb.convert("P"), "RGB"),
+        "cmyk.jpg": (rgb.convert("CMYK"), "RGB"),
+        "cmyk.tif": (rgb.convert("CMYK"), "RGB"),
+        "sixteen.png": (Image.fromarray(np.full((9, 7), 65535, np.uint16)), "L"),
+        "sixteen.tif": (Image.fromarray(np.full((9, 7), 65535, np.uint16)), "L"),
+        "größe 图.png": (rgb, "RGB"),
+    }
+    for name, (image, mode) in cases.items():
+        image.save(tmp_path / name)
+        found = decode_image(tmp_path / name)
+        assert (name, found.mode, found.size) == (name, mode, (7, 9))
+        if name.startswith("sixteen"):
+            assert set(np.asarray(found).ravel().tolist()) == {255}
+
+
+def test_decode_image_does_not_rotate_by_exif(tmp_path):
+    image = Image.new("RGB", (4, 2))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "rotated.jpg", exif=exif)
+    assert decode_image(tmp_path / "rotated.jpg").size == (4, 2)
+
+
+def test_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
+    path = tmp_path / "floats.tif"
+    Image.fromarray(np.zeros((3, 3), np.float32)).save(path)
+    with pytest.raises(DataError) as caught:
+        decode_image(path)
+    assert str(caught.value) == (
+        f"image {path}: pixels are floats of unknown range; convert the image to 8 bits"
+    )
+
+
+def test_decode_image_is_silent_about_malformed_metadata(tmp_path):
+    path = tmp_path / "exif.jpg"
+    Image.new("RGB", (4, 4)).save(path, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode_image(path).size == (4, 4)
