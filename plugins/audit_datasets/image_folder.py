@@ -106,7 +106,7 @@ def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
         )
     extensions = _extensions(options.get("extensions", EXTENSIONS))
     root = _root(options.get("root"))
-    folders = sorted(entry.name for entry in os.scandir(root) if _is_class_folder(entry))
+    folders = _class_folders(root)
     _refuse_splits(root, folders)
     if len(folders) < 2:
         named = ": " + ", ".join(folders) if folders else ""
@@ -144,18 +144,19 @@ def _extensions(value: Any) -> tuple[str, ...]:
     return tuple("." + extension.lower().lstrip(".") for extension in value)
 
 
-def _is_class_folder(entry: os.DirEntry[str]) -> bool:
-    """A folder that is not hidden."""
-    return entry.is_dir() and not entry.name.startswith(".")
+def _class_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder that are not hidden, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read: {error}") from error
 
 
 def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
     """Refuse a root whose folders are splits: their parts would be taken for classes."""
     splits = [
-        name
-        for name in folders
-        if name.lower() in SPLIT_FOLDERS
-        and any(_is_class_folder(entry) for entry in os.scandir(root / name))
+        name for name in folders if name.lower() in SPLIT_FOLDERS and _class_folders(root / name)
     ]
     if splits:
         training = next((name for name in splits if name.lower().startswith("train")), splits[0])
@@ -186,7 +187,8 @@ def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         here = (identity.st_dev, identity.st_ino)
         if here in above:
             return
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read: {error}") from error
     for entry in entries:

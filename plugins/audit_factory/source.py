@@ -96,9 +96,8 @@ def _find(reference: str) -> Callable[..., Any]:
             raise _no_module(reference, module_name, error) from error
     for name in path.split("."):
         if not hasattr(found, name):
-            raise unknown_name(
-                "model", reference, (), f"{module_name!r} has no {path!r} at {name!r}"
-            )
+            known = [f"{module_name}:{other}" for other in dir(found)]
+            raise unknown_name("model", reference, known, f"{module_name!r} has no {path!r}")
         found = getattr(found, name)
     if not callable(found):
         raise ConfigError(f"model {reference!r} must be a function; it is a {type(found).__name__}")

@@ -1,0 +1,229 @@
+"""Folders of images: labels that never shift, and errors that say what was found."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import audit_datasets
+from audit.errors import ConfigError, DataError
+from audit.images import draw_sample
+from audit.registry import Registry
+
+FOLDER = Registry({"datasets": audit_datasets}).dataset("image_folder")
+
+
+def write(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 3), (value, 0, 0)).save(path)
+
+
+def open_root(root, **options):
+    return FOLDER.open("train", {"root": str(root), **options})
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "train"
+    for number, name in enumerate(["dog/b.png", "dog/a.PNG", "cat/x y.png", "éclair/深い/1.png"]):
+        write(root / name, number)
+    return root
+
+
+def test_image_folder_labels_are_sorted_folder_names(root):
+    split = open_root(root)
+    assert split.class_names == ("cat", "dog", "éclair")
+    assert split.sample_ids == ("cat/x y.png", "dog/a.PNG", "dog/b.png", "éclair/深い/1.png")
+    assert split.labels.tolist() == [0, 1, 1, 2]
+    assert split.labels.dtype == np.int64
+
+
+def test_image_folder_agrees_with_torchvision(root):
+    from torchvision.datasets import ImageFolder
+
+    reference, split = ImageFolder(str(root)), open_root(root)
+    assert tuple(reference.classes) == split.class_names
+    found = [(str(root / i), int(t)) for i, t in zip(split.sample_ids, split.labels, strict=True)]
+    assert sorted(found) == sorted(reference.samples)
+
+
+def test_image_folder_loads_digests_and_stamps(root):
+    split = open_root(root)
+    assert split.load(1).getpixel((0, 0)) == (1, 0, 0)
+    content = (root / "dog/a.PNG").read_bytes()
+    assert split.digest(1) == hashlib.sha256(content).hexdigest()
+    before = split.stamp(1)
+    assert before == split.stamp(1)
+    write(root / "dog/a.PNG", 200)
+    assert split.stamp(1) != before
+
+
+def test_image_folder_ignores_and_counts_other_files(root):
+    (root / "dog/notes.txt").touch()
+    (root / "dog/README").touch()
+    (root / "dog/.hidden.png").touch()
+    (root / ".cache").mkdir()
+    split = open_root(root)
+    assert len(split.sample_ids) == 4
+    assert split.ignored == {".txt": 1, "": 1}
+
+
+def test_image_folder_reads_the_extensions_asked_for(root):
+    write(root / "cat/z.jpg")
+    write(root / "dog/z.jpg")
+    write(root / "éclair/z.jpg")
+    split = open_root(root, extensions=["JPG"])
+    assert split.sample_ids == ("cat/z.jpg", "dog/z.jpg", "éclair/z.jpg")
+    assert split.ignored == {".png": 4}
+
+
+def test_image_folder_follows_links_but_not_in_circles(root, tmp_path):
+    write(tmp_path / "elsewhere/1.png")
+    (root / "bird").symlink_to(tmp_path / "elsewhere")
+    (root / "dog/loop").symlink_to(root / "dog")
+    (root / "cat/up").symlink_to(root)
+    split = open_root(root)
+    assert split.class_names[0] == "bird"
+    assert "bird/1.png" in split.sample_ids
+    assert len([name for name in split.sample_ids if name.startswith("dog/")]) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_image_folder_names_that_are_not_utf8_stay_printable(root):
+    folder = os.fsencode(root / "cat")
+    source = os.path.join(folder, b"x y.png")
+    os.rename(source, os.path.join(folder, b"\xff.png"))
+    split = open_root(root)
+    assert split.sample_ids[0] == "cat/\\xff.png"
+    assert split.load(0).size == (4, 3)
+
+
+def test_image_folder_takes_names_of_255_bytes(root):
+    write(root / "cat" / ("é" * 125 + "a.png"))
+    assert len(open_root(root).sample_ids) == 5
+
+
+def test_image_folder_survives_a_corrupt_image(root):
+    (root / "dog/a.PNG").write_bytes((root / "dog/a.PNG").read_bytes()[:40])
+    split = open_root(root)
+    sample = draw_sample(split, None, seed=0)
+    assert list(sample.excluded) == ["dog/a.PNG"]
+    assert sorted(sample.sample_ids) == ["cat/x y.png", "dog/b.png", "éclair/深い/1.png"]
+
+
+def test_image_folder_that_vanishes_is_excluded_by_name(root):
+    split = open_root(root)
+    (root / "dog/a.PNG").unlink()
+    assert list(draw_sample(split, None, seed=0, memo={}).excluded) == ["dog/a.PNG"]
+
+
+@pytest.mark.parametrize("option", ["split", "train", "download"])
+def test_image_folder_refuses_split_options(root, option):
+    with pytest.raises(ConfigError) as caught:
+        open_root(root, **{option: "train"})
+    assert str(caught.value) == (
+        f"unknown option '{option}'; the options of image_folder are root, extensions"
+    )
+
+
+def test_image_folder_suggests_the_nearest_option(root):
+    with pytest.raises(ConfigError, match=r"unknown option 'extension'; did you mean 'extensions'"):
+        open_root(root, extension=[".png"])
+
+
+@pytest.mark.parametrize("value", ["png", [], [1], ["."], None])
+def test_image_folder_refuses_odd_extensions(root, value):
+    with pytest.raises(ConfigError) as caught:
+        open_root(root, extensions=value)
+    assert str(caught.value) == (
+        f"image_folder: extensions must be a list of strings; found {value!r}"
+    )
+
+
+@pytest.mark.parametrize("value", [None, "", 3])
+def test_image_folder_needs_a_root(value):
+    with pytest.raises(ConfigError) as caught:
+        FOLDER.open("train", {"root": value})
+    assert str(caught.value) == (
+        "image_folder needs the option root: the folder that holds one folder of images per "
+        f"class; found {value!r}"
+    )
+
+
+def test_image_folder_has_no_held_out_split(root):
+    with pytest.raises(ConfigError) as caught:
+        FOLDER.open("held_out", {"root": str(root)})
+    assert str(caught.value) == (
+        "image_folder is a training set and has no held-out split; "
+        "give held-out accuracies in [held_out].table"
+    )
+
+
+def test_image_folder_names_a_missing_root(tmp_path):
+    missing, file = tmp_path / "missing", tmp_path / "file"
+    file.touch()
+    for path, found in ((missing, "it does not exist"), (file, "it is not a folder")):
+        with pytest.raises(DataError) as caught:
+            open_root(path)
+        assert str(caught.value) == (
+            f"the root of image_folder must be a folder, but {path}: {found}"
+        )
+
+
+def test_image_folder_refuses_a_root_of_splits(tmp_path):
+    for split in ("Train", "val", "test"):
+        write(tmp_path / split / "dog/1.png")
+        write(tmp_path / split / "cat/1.png")
+    with pytest.raises(DataError) as caught:
+        open_root(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds splits (Train, test, val), not classes; choose the training split: "
+        f'root = "{tmp_path / "Train"}"'
+    )
+
+
+def test_image_folder_accepts_a_class_named_test(tmp_path):
+    write(tmp_path / "test/1.png")
+    write(tmp_path / "exam/1.png")
+    assert open_root(tmp_path).class_names == ("exam", "test")
+
+
+def test_image_folder_names_empty_classes_with_all_counts(root):
+    (root / "bird").mkdir()
+    (root / "dog/notes.txt").touch()
+    with pytest.raises(DataError) as caught:
+        open_root(root)
+    assert str(caught.value) == (
+        f"every class folder of {root} must hold an image, but bird has none; images per class: "
+        "bird: 0, cat: 1, dog: 2, éclair: 1; ignored files: 1 × .txt; "
+        "fill or remove the empty folders"
+    )
+
+
+@pytest.mark.parametrize("names", [[], ["only"]])
+def test_image_folder_needs_two_classes(tmp_path, names):
+    for name in names:
+        write(tmp_path / name / "1.png")
+    write(tmp_path / "stray.png")
+    with pytest.raises(DataError) as caught:
+        open_root(tmp_path)
+    shown = "1: only" if names else "0"
+    assert str(caught.value) == (
+        f"{tmp_path} must hold one folder of images per class, at least 2; found {shown}"
+    )
+
+
+def test_importing_the_plugin_loads_nothing_heavy():
+    code = (
+        "import sys, audit_datasets, audit_timm, audit_factory, audit_engines\n"
+        "for p in (audit_datasets, audit_timm, audit_factory, audit_engines):\n"
+        "    [getattr(p, n)() for n in dir(p) if n.startswith('genaudit_')]\n"
+        "print({'torch', 'timm', 'sklearn', 'torchvision', 'PIL'} & set(sys.modules))"
+    )
+    code = f"import sys; sys.path[:0] = {sys.path!r}\n{code}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
