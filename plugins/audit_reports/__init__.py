@@ -1,4 +1,4 @@
-"""Reports of one audit: a page to read (`report.html`) and one file to compute with (`results.json`).
+"""Reports of one audit: a page to read and one file to compute with.
 
 A plugin like any third party's: everything it knows comes from the `AuditResult` it is given.
 """

@@ -19,10 +19,10 @@ PARAMETER_COUNT: Final = ("parameters", "params", "n_parameters", "parameter_cou
 #: A chart of more rows than this keeps the strongest, the baselines and the aggregates.
 MOST_ROWS: Final = 44
 #: Further columns of the correlations that get a column of their own.
-MOST_EXTRA: Final = 8
+MOST_EXTRA: Final = 12
 
-_KNOWN: Final = {*CORRELATION_COLUMNS, "verdict", "reason", "status", "version", "direction"}
-_SKIPPED_SUFFIXES: Final = ("_lower", "_upper", "_reason")
+_KNOWN: Final = {*CORRELATION_COLUMNS, "verdict", "undefined", "controls", "direction", "reason"}
+_SKIPPED_SUFFIXES: Final = ("_lower", "_upper", "_reason", "_p", "_mean", "_p90", "_spearman")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Belief:
         weaker: Measures whose interval lies wholly below it.
         unsure: Measures whose interval holds zero.
         against: Measures that point against their declared direction, zero outside the interval.
-        has_verdicts: Whether the correlations bring verdicts.
+        verdicts: (verdict, measures), in the order of strength; empty if none came.
+        resampled: What the intervals resample, in words; empty if not recorded.
+        missing: (statistics that are undefined and why, measures).
     """
 
     plot: DotPlot | None
@@ -63,7 +65,9 @@ class Belief:
     weaker: Sequence[str]
     unsure: Sequence[str]
     against: Sequence[str]
-    has_verdicts: bool
+    verdicts: Sequence[tuple[str, Sequence[str]]]
+    resampled: str
+    missing: Sequence[tuple[str, Sequence[str]]]
 
 
 def belief(tables: Tables) -> Belief:
@@ -82,7 +86,9 @@ def belief(tables: Tables) -> Belief:
     models = defined["n_models"].dropna()
     shown = _most_telling(rows)
     return Belief(
-        plot=_plot([record for record, show in zip(records, shown, strict=True) if show], rows, mark),
+        plot=_plot(
+            [record for record, show in zip(records, shown, strict=True) if show], rows, mark
+        ),
         n_hidden=shown.count(False),
         rows=rows,
         extra=[(column, humanize(column)) for column, _ in extra],
@@ -99,7 +105,9 @@ def belief(tables: Tables) -> Belief:
         weaker=_named(rows, "beside", "weaker"),
         unsure=_named(rows, "unsure", True),
         against=_named(rows, "against", True),
-        has_verdicts=any(row["verdict"] for row in rows),
+        verdicts=_grouped(rows, "verdict"),
+        resampled=str(about.get("resampled") or ""),
+        missing=_grouped(rows, "undefined"),
     )
 
 
@@ -145,12 +153,11 @@ def _row(
     """One row of the table."""
     measure = str(record["measure"])
     entry = tables.measure(measure)
-    direction = str(entry.get("direction") or "none")
+    direction = str(entry.get("direction") or _word(record.get("direction")) or "none")
     low, high = record["kendall_lower"], record["kendall_upper"]
     has_interval = is_number(low) and is_number(high)
     unsure = has_interval and low <= 0 <= high
     wanted = {"higher": 1.0, "lower": -1.0}.get(direction, 0.0)
-    verdict = record.get("verdict")
     return {
         "measure": measure,
         "baseline": bool(entry.get("baseline")),
@@ -158,7 +165,7 @@ def _row(
         "tau": fixed(record["kendall"]),
         "tau_key": sort_key(record["kendall"]),
         "interval": interval(low, high),
-        "width_key": sort_key(high - low) if has_interval else "",
+        "interval_key": sort_key(low) if has_interval else "",
         "spearman": fixed(record["spearman"]),
         "spearman_key": sort_key(record["spearman"]),
         "pearson": fixed(record["pearson"]),
@@ -168,7 +175,8 @@ def _row(
         "unsure": unsure,
         "against": has_interval and not unsure and wanted * record["kendall"] < 0,
         "beside": beside(record, mark) if mark and measure != mark["measure"] else "",
-        "verdict": verdict if isinstance(verdict, str) else "",
+        "verdict": _word(record.get("verdict")),
+        "undefined": _word(record.get("undefined")),
         "extra": [
             (write(record[column]) if is_number(record[column]) else _text(record[column]),
              sort_key(record[column]))
@@ -177,9 +185,14 @@ def _row(
     }  # fmt: skip
 
 
+def _word(value: Any) -> str:
+    """A value that is text; else nothing."""
+    return value if isinstance(value, str) else ""
+
+
 def _text(value: Any) -> str:
     """A value that is no number; missing ones as a dash."""
-    return loose(None if value is None or value != value else value)  # noqa: PLR0124
+    return loose(None if value is None or value != value else value)
 
 
 def _extra(frame: pd.DataFrame) -> list[tuple[str, Any]]:
@@ -241,13 +254,10 @@ def _undefined(frame: pd.DataFrame) -> list[tuple[str, str]]:
     rows = frame[frame["kendall"].isna()].to_dict("records")
     found = []
     for row in rows:
-        reasons = [row.get("reason"), row.get("kendall_reason"), row.get("verdict")]
-        reason = next((text for text in reasons if isinstance(text, str) and text), "")
-        n_models = row["n_models"]
-        if not reason:
-            known = f"{fixed(n_models, 0)} checkpoints" if is_number(n_models) else "too few"
-            reason = f"no reason was recorded; it rests on {known}"
-        found.append((str(row["measure"]), reason))
+        texts = [_word(row.get(key)) for key in ("verdict", "undefined", "reason")]
+        reason = next(filter(None, texts), "")
+        reason = reason.removeprefix("undefined: ")
+        found.append((str(row["measure"]), reason or "no reason was recorded"))
     return found
 
 
@@ -261,6 +271,15 @@ def _target(frame: pd.DataFrame, about: Mapping[str, Any]) -> str:
 def _named(rows: Sequence[Mapping[str, Any]], key: str, value: Any) -> list[str]:
     """Measures whose row says so."""
     return [row["measure"] for row in rows if row[key] == value]
+
+
+def _grouped(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[str, list[str]]]:
+    """Texts and the measures that share them; details in parentheses stay in the table."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if text := row[key].partition(" (")[0] if key == "verdict" else row[key]:
+            groups.setdefault(text, []).append(row["measure"])
+    return list(groups.items())
 
 
 def strongest(tables: Tables) -> list[tuple[str, float, float, float]]:

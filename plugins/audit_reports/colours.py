@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -46,23 +46,27 @@ def axes(tables: Tables) -> list[Axis]:
     frame = frame.reindex([name for name in names if name in frame.index])
     columns = [str(column) for column in frame.columns if str(column).startswith("hp.")]
     columns = [column for column in columns if frame[column].nunique() > 1]
-    columns.sort(key=lambda column: (-explained(frame[column], tables.accuracy), column))
+    levels = {column: frame[column].astype(str).to_dict() for column in columns}
+    accuracy = tables.accuracy.to_dict()
+    columns.sort(key=lambda column: (-explained(levels[column], accuracy), column))
     for column in columns[: MOST_AXES - len(found)]:
         title = humanize(column.removeprefix("hp."))
-        values = frame[column].dropna()
-        if all(is_number(value) for value in values):
-            found.append(_ordered(title, values.astype(float).to_dict()))
+        known = frame[column].dropna()
+        values = dict(zip(map(str, known.index), known.tolist(), strict=True))
+        if all(is_number(value) for value in values.values()):
+            found.append(_ordered(title, {k: float(value) for k, value in values.items()}))
         else:
-            found.append(_categories(title, values.astype(str).to_dict()))
+            found.append(_categories(title, {k: str(value) for k, value in values.items()}))
     return found or [Axis("", [("checkpoints", "c0")], dict.fromkeys(names, "c0"), {})]
 
 
-def explained(values: pd.Series[float], accuracy: pd.Series[float]) -> float:
+def explained(values: Mapping[Any, str], accuracy: Mapping[Any, float]) -> float:
     """Share of the variance of the accuracy that lies between levels of an axis, in [0, 1].
 
     0 where that is undefined: nothing varies, or every checkpoint is a level of its own.
     """
-    both = pd.DataFrame({"level": values.astype(str), "accuracy": accuracy}).dropna()
+    rows = [(level, accuracy[name]) for name, level in values.items() if name in accuracy]
+    both = pd.DataFrame(rows, columns=["level", "accuracy"])
     total = ((both["accuracy"] - both["accuracy"].mean()) ** 2).sum()
     if not total or both["level"].nunique() in (1, len(both)):
         return 0.0
@@ -99,9 +103,13 @@ def _ordered(title: str, values: Mapping[str, float]) -> Axis:
         position = {name: distinct.index(value) for name, value in values.items()}
     else:
         cut = pd.qcut(series, MOST_LEVELS, duplicates="drop")
-        labels = [f"{number(part.left, 3)} to {number(part.right, 3)}" for part in cut.cat.categories]
+        labels = [
+            f"{number(part.left, 3)} to {number(part.right, 3)}" for part in cut.cat.categories
+        ]
         position = {str(name): int(code) for name, code in cut.cat.codes.items()}
-    spread = [round(index * (MOST_LEVELS - 1) / max(1, len(labels) - 1)) for index in range(len(labels))]
+    spread = [
+        round(index * (MOST_LEVELS - 1) / max(1, len(labels) - 1)) for index in range(len(labels))
+    ]
     return Axis(
         title,
         [(label, f"o{spread[index]}") for index, label in enumerate(labels)],

@@ -22,8 +22,10 @@ MOST_QUANTITIES: Final = 4
 #: Depths labelled on an axis.
 MOST_TICKS: Final = 9
 
-_LAYER: Final = re.compile(r"(?P<base>.+)\.layer_(?P<depth>\d+)")
-_COUNTS: Final = re.compile(r"(?P<base>.*unit_counts.*?)\.(?P<kind>[a-z_]+)")
+_LAYER: Final = re.compile(r"(?P<base>.+)\.layer_(?P<depth>\d+)$")
+_COUNTS: Final = re.compile(r"(^|\.)unit_counts\.")
+Row = tuple[str, Sequence[str]]
+
 _UNITS: Final = {
     "feature_entropy": "nats",
     "birth_entropy": "nats",
@@ -55,14 +57,16 @@ class Depth:
     Attributes:
         quantities: In reading order; empty if no measure comes per layer.
         left_out: Architectures that are not drawn, in words.
-        counts: One table per count measure: (name, kinds, rows of (architecture, checkpoints, cells)).
-        entropies: Aggregates per architecture: (headings, rows of (architecture, cells)).
+        families: (architecture, checkpoints), the columns of the tables.
+        counts: Counts of units: (measure, cells).
+        entropies: Aggregates over layers: (measure, cells).
     """
 
     quantities: Sequence[Quantity]
     left_out: str
-    counts: Sequence[tuple[str, Sequence[str], Sequence[tuple[str, int, Sequence[str]]]]]
-    entropies: tuple[Sequence[str], Sequence[tuple[str, int, Sequence[str]]]]
+    families: Sequence[tuple[str, int]]
+    counts: Sequence[Row]
+    entropies: Sequence[Row]
 
 
 def depth(tables: Tables) -> Depth:
@@ -71,7 +75,7 @@ def depth(tables: Tables) -> Depth:
     drawn = dict(list(groups.items())[:MOST_FAMILIES])
     found: dict[str, dict[str, dict[int, str]]] = {}
     for column in map(str, tables.wide.columns):
-        if match := _LAYER.fullmatch(column):
+        if match := _LAYER.match(column):
             name, _, variant = match["base"].partition(".")
             variants = found.setdefault(name, {})
             variants.setdefault(variant, {})[int(match["depth"])] = column
@@ -81,8 +85,9 @@ def depth(tables: Tables) -> Depth:
     return Depth(
         quantities=[quantity for quantity in quantities if quantity.charts],
         left_out=listing([name for name in groups if name not in drawn], 12),
-        counts=_counts(tables, groups),
-        entropies=_entropies(tables, groups),
+        families=[(name, len(members)) for name, members in drawn.items()],
+        counts=_counts(tables, drawn),
+        entropies=_entropies(tables, drawn),
     )
 
 
@@ -159,44 +164,31 @@ def _chart(name: str, family: str, series: Sequence[panel.Line], up: Scale) -> M
     )
 
 
-def _counts(
-    tables: Tables, groups: Mapping[str, Sequence[str]]
-) -> list[tuple[str, list[str], list[tuple[str, int, list[str]]]]]:
+def _counts(tables: Tables, groups: Mapping[str, Sequence[str]]) -> list[Row]:
     """Per architecture, the mean and the range of each count of units."""
-    found: dict[str, dict[str, str]] = {}
-    for column in map(str, tables.wide.columns):
-        match = _COUNTS.fullmatch(column)
-        if match and ".layer_" not in column:
-            found.setdefault(match["base"], {})[match["kind"]] = column
-    return [
-        (
-            base,
-            [humanize(kind) for kind in kinds],
-            [
-                (family, len(members), [_spread(tables.wide.loc[members, c]) for c in kinds.values()])
-                for family, members in groups.items()
-            ],
-        )
-        for base, kinds in sorted(found.items())
-    ]
-
-
-def _entropies(
-    tables: Tables, groups: Mapping[str, Sequence[str]]
-) -> tuple[list[str], list[tuple[str, int, list[str]]]]:
-    """Per architecture, the mean and range of the aggregates of feature entropy."""
     columns = [
-        str(column)
-        for column in tables.wide.columns
-        if str(column).split(".")[0] in _FIRST and ".layer_" not in str(column)
+        c for c in map(str, tables.wide.columns) if _COUNTS.search(c) and not _LAYER.match(c)
     ]
-    if not columns:
-        return [], []
-    rows = [
-        (family, len(members), [_spread(tables.wide.loc[list(members), c]) for c in columns])
-        for family, members in groups.items()
+    return _rows(tables, columns, groups)
+
+
+def _entropies(tables: Tables, groups: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Per architecture, the mean and the range of each aggregate over layers."""
+    columns = [
+        column
+        for name in _FIRST
+        for column in map(str, tables.wide.columns)
+        if column.split(".")[0] == name and not _LAYER.match(column)
     ]
-    return columns, rows
+    return _rows(tables, columns, groups)
+
+
+def _rows(tables: Tables, columns: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[Row]:
+    """One row per column of the measures, one cell per architecture."""
+    return [
+        (column, [_spread(tables.wide.loc[list(members), column]) for members in groups.values()])
+        for column in columns
+    ]
 
 
 def _spread(values: pd.Series[Any]) -> str:
@@ -204,6 +196,10 @@ def _spread(values: pd.Series[Any]) -> str:
     known = [float(value) for value in values if is_number(value)]
     if not known:
         return fixed(None)
+    if all(value.is_integer() for value in known):
+        low, high = min(known), max(known)
+        spread = f" ({fixed(low, 0)} to {fixed(high, 0)})" if low < high else ""
+        return fixed(sum(known) / len(known), 1 if low < high else 0) + spread
     write = formatter([max(known, key=abs), 0.5] if max(map(abs, known)) < 100 else known)
     low, high = min(known), max(known)
     middle = write(sum(known) / len(known))

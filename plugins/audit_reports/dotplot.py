@@ -1,8 +1,8 @@
 """Rows of a dot with its interval, on one shared axis.
 
-Every row is a drawing of its own beside (or, on a narrow screen, below) its label, with positions in
-percent: the chart takes the room there is, its letters keep their size, and long names are cut by
-the style sheet, not by us.
+Every row is a drawing of its own beside (or, on a narrow screen, below) its label, with positions
+in percent: the chart takes the room there is, its letters keep their size, and long names are cut
+by the style sheet, not by us.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from audit_reports.svg import Scale, element, join, percent, tick_labels
 from audit_reports.wording import fixed, interval, is_number
 
 HEIGHT = 22
+MOST_LETTERS = 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,11 @@ class DotPlot:
 
     rows: Sequence[tuple[Dot, Markup]]
     axis: Markup
+
+    @property
+    def label_width(self) -> int:
+        """Room for labels, in characters."""
+        return min(MOST_LETTERS, max(len(dot.label) for dot, _ in self.rows) + 1)
 
 
 def dot_plot(
@@ -87,9 +93,7 @@ def describe(dot: Dot) -> str:
     return ", ".join(words)
 
 
-def _backdrop(
-    scale: Scale, band: tuple[float, float] | None, reference: float | None
-) -> Markup:
+def _backdrop(scale: Scale, band: tuple[float, float] | None, reference: float | None) -> Markup:
     """What is behind every row: band, grid and reference line."""
     parts = []
     if band and is_number(band[0]) and is_number(band[1]):
@@ -97,7 +101,7 @@ def _backdrop(
         parts.append(
             element("rect", x=percent(left), width=percent(right - left), height=HEIGHT, css="band")
         )
-    parts += [_upright(scale(tick), "grid") for tick in scale.ticks()]
+    parts += [_upright(scale(tick), "grid") for tick in scale.ticks(8)]
     if reference is not None:
         parts.append(_upright(scale(reference), "reference"))
     return join(parts)
@@ -116,13 +120,9 @@ def _row(dot: Dot, scale: Scale, backdrop: Markup) -> Markup:
     parts = [element("title", f"{dot.label}: {words}"), backdrop]
     if is_number(dot.lower) and is_number(dot.upper):
         ends = [percent(min(1.0, max(0.0, scale(edge)))) for edge in (dot.lower, dot.upper)]
-        parts.append(
-            element("line", x1=ends[0], x2=ends[1], y1=middle, y2=middle, css="whisker")
-        )
+        parts.append(element("line", x1=ends[0], x2=ends[1], y1=middle, y2=middle, css="whisker"))
     if is_number(dot.truth):
-        parts.append(
-            element("circle", cx=percent(scale(dot.truth)), cy=middle, r=3.5, css="truth")
-        )
+        parts.append(element("circle", cx=percent(scale(dot.truth)), cy=middle, r=3.5, css="truth"))
     if is_number(dot.value):
         parts.append(element("circle", cx=percent(scale(dot.value)), cy=middle, r=4.5, css="dot"))
     attributes = {"css": f"row {dot.css}", "height": HEIGHT, "width": "100%", "role": "img"}
@@ -131,7 +131,7 @@ def _row(dot: Dot, scale: Scale, backdrop: Markup) -> Markup:
 
 def _axis(scale: Scale) -> Markup:
     """Ticks and their labels."""
-    ticks = scale.ticks()
+    ticks = scale.ticks(8)
     parts = []
     for tick, label in zip(ticks, tick_labels(ticks), strict=True):
         share = scale(tick)

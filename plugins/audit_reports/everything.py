@@ -45,7 +45,7 @@ class Everything:
         rows: (checkpoint, cells).
         n_hidden: Checkpoints left out of the table.
         spread: Per measure: (measure, n, lowest, quartiles…, highest), when rows are left out.
-        reasons: (measure, status, reason, number of checkpoints, their names).
+        reasons: (measures, status, reason, number of checkpoints, which).
         n_reasons_hidden: Reasons left out.
     """
 
@@ -53,7 +53,7 @@ class Everything:
     rows: Sequence[tuple[str, Sequence[Cell]]]
     n_hidden: int
     spread: Sequence[tuple[str, int, Sequence[str]]]
-    reasons: Sequence[tuple[str, str, str, int, str]]
+    reasons: Sequence[tuple[Sequence[str], str, str, int, str]]
     n_reasons_hidden: int
 
 
@@ -66,10 +66,16 @@ def everything(tables: Tables) -> Everything:
     missing = _missing(tables, set(names))
     write = {column: formatter(wide[column]) for column in columns}
     rows = [
-        (name, [_cell(value, write[column], missing.get((name, column))) for column, value in zip(columns, values, strict=True)])
+        (
+            name,
+            [
+                _cell(value, write[column], missing.get((name, column)))
+                for column, value in zip(columns, values, strict=True)
+            ],
+        )
         for name, values in zip(names, wide.loc[names].to_numpy(dtype=float).tolist(), strict=True)
-    ]  # fmt: skip
-    reasons = grouped_reasons(tables.problems)
+    ]
+    reasons = grouped_reasons(tables)
     return Everything(
         columns=[(column, str(tables.measure(column).get("summary") or "")) for column in columns],
         rows=rows,
@@ -80,19 +86,37 @@ def everything(tables: Tables) -> Everything:
     )
 
 
-def grouped_reasons(problems: pd.DataFrame) -> list[tuple[str, str, str, int, str]]:
-    """Reasons with the checkpoints that share them, by measure."""
-    rows = problems.assign(
-        status=problems["status"].fillna("missing").astype(str),
-        reason=problems["reason"].fillna("").astype(str),
-    )
-    found = []
+def grouped_reasons(tables: Tables) -> list[tuple[list[str], str, str, int, str]]:
+    """Reasons, each with the measures and the checkpoints it holds for."""
+    problems = tables.problems
+    rows = problems.assign(reason=problems["reason"].fillna("").astype(str))
+    groups: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for keys, group in rows.groupby(["measure", "status", "reason"], sort=False):
-        names = [str(name) for name in group["checkpoint"]]
         measure, status, reason = (str(key) for key in keys)
-        words = reason or "no reason was recorded"
-        found.append((measure, status, words, len(names), listing(names, MOST_NAMES)))
-    return sorted(found, key=lambda row: (natural_key(row[0]), -row[3], row[2]))
+        names = tuple(sorted(map(str, group["checkpoint"])))
+        groups.setdefault((status, reason, names), []).append(measure)
+    found = [
+        (
+            sorted(measures, key=natural_key),
+            status,
+            reason or "no reason was recorded",
+            len(names),
+            _who(tables, names),
+        )
+        for (status, reason, names), measures in groups.items()
+    ]
+    return sorted(found, key=lambda row: (natural_key(row[0][0]), -row[3], row[2]))
+
+
+def _who(tables: Tables, names: Sequence[str]) -> str:
+    """Checkpoints in words: all, whole architectures, or by name."""
+    if len(names) == len(tables.checkpoints) and len(names) > 1:
+        return f"all {len(names)}"
+    families = {tables.families.get(name, "") for name in names}
+    whole = [name for name in tables.checkpoints if tables.families.get(name) in families]
+    if "" not in families and len(whole) == len(names) > 1:
+        return f"all {len(names)} of {', '.join(sorted(families, key=natural_key))}"
+    return f"{len(names)}: {listing(names, MOST_NAMES)}"
 
 
 def _missing(tables: Tables, names: set[Any]) -> Mapping[tuple[str, str], tuple[str, str]]:

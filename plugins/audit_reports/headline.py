@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from audit_reports.tables import Tables, split_names
-from audit_reports.wording import count, fixed, formatter, humanize, interval, is_number, loose
+from audit_reports.wording import fixed, formatter, humanize, interval, is_number, loose
 
 MODES: Final = {
     "fitted": (
-        "A ranker was fitted on the checkpoints whose held-out accuracy is known and predicts "
-        "the held-out accuracy of all of them."
+        "a ranker was fitted on the checkpoints whose held-out accuracy is known; each of them "
+        "was predicted by a ranker that never saw it{left_out}"
     ),
-    "zero-shot": "A ranker calibrated on other zoos was applied: no held-out accuracy was used.",
-    "directions": (
-        "No held-out accuracy was used: each measure votes by the direction its authors declare "
-        "(higher or lower is better)."
+    "zero-shot": (
+        "no held-out accuracy was used; each measure votes by the direction its authors declare "
+        "(higher or lower is better)"
     ),
 }
+#: Statistics of the ranker that may stand beside its mode.
+_STATISTICS: Final = ("kendall", "spearman", "pearson", "r2", "coverage")
 _SCORES: Final = {
     "kendall": "Kendall τ",
     "tau": "Kendall τ",
@@ -46,11 +47,12 @@ class Headline:
         n_ranked: Checkpoints in the ranking.
         all_tied: Whether no checkpoint can be told from the first.
         how: How the ranking was made.
+        score_is: What the score means; empty if not recorded.
         votes: Measures the ranking rests on.
+        notes: What the ranker has to say besides.
         quality: How well it does out of fold: (statistic, value).
         n_failed: Checkpoints that could not be audited.
         n_held_out: Checkpoints whose held-out accuracy is known.
-        mode: As the run record names it.
     """
 
     best: Sequence[str]
@@ -60,11 +62,12 @@ class Headline:
     n_ranked: int
     all_tied: bool
     how: str
+    score_is: str
     votes: Sequence[str]
+    notes: Sequence[str]
     quality: Sequence[tuple[str, str]]
     n_failed: int
     n_held_out: int
-    mode: str
 
 
 def headline(tables: Tables) -> Headline:
@@ -72,7 +75,6 @@ def headline(tables: Tables) -> Headline:
     ranking = tables.ranking
     ranked = [str(name) for name in ranking["checkpoint"]]
     made = tables.section("ranking")
-    mode = str(made.get("mode") or "")
     best: list[str] = []
     tied: list[str] = []
     score = span = ""
@@ -92,23 +94,46 @@ def headline(tables: Tables) -> Headline:
         tied=tied,
         n_ranked=len(ranked),
         all_tied=len(ranked) > 1 and len(tied) == len(ranked) - 1,
-        how=str(made.get("description") or MODES.get(mode, "")),
+        how=how_made(made),
+        score_is=str(made.get("score_is") or ""),
         votes=[str(name) for name in made.get("measures") or []],
-        quality=quality(made.get("score")),
+        notes=[str(note) for note in made.get("notes") or []],
+        quality=quality(made.get("score") or _beside_mode(made)),
         n_failed=len(tables.failed),
         n_held_out=len(tables.accuracy),
-        mode=mode,
     )
 
 
 def tied_with_first(tables: Tables) -> list[str]:
-    """Checkpoints that share the first rank, or that the first says it is tied with."""
+    """Checkpoints that the first says it is tied with; without such words, those of its rank."""
     ranking = tables.ranking
     first = ranking.iloc[0]
     ranked = [str(name) for name in ranking["checkpoint"]]
-    named = set(split_names(first["tied_with"], frozenset(ranked)))
-    named |= set(ranking["checkpoint"][ranking["predicted_rank"] == first["predicted_rank"]])
+    if ranking["tied_with"].notna().any():
+        named = set(split_names(first["tied_with"], frozenset(ranked)))
+    else:
+        named = set(ranking["checkpoint"][ranking["predicted_rank"] == first["predicted_rank"]])
     return [name for name in ranked[1:] if name in named]
+
+
+def how_made(made: Mapping[str, Any]) -> str:
+    """How the ranking was made, in a sentence."""
+    if made.get("description"):
+        return str(made["description"])
+    mode = str(made.get("mode") or "")
+    words = next((text for key, text in MODES.items() if mode.startswith(key)), "")
+    families = " (nor any of its family)" if made.get("left_out") == "families" else ""
+    words = words.format(left_out=families)
+    model = f" The ranker: {made['model']}." if made.get("model") else ""
+    text = ": ".join(part for part in (mode, words) if part)
+    return f"{text[:1].upper()}{text[1:]}.{model}" if text else ""
+
+
+def _beside_mode(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The statistics that stand beside the mode, with their bounds."""
+    ends = ("", "_lower", "_upper")
+    keys = [name + end for name in _STATISTICS for end in ends]
+    return {key: made[key] for key in keys if is_number(made.get(key))}
 
 
 def quality(score: Any) -> list[tuple[str, str]]:
@@ -147,7 +172,7 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
     if data.get("name"):
         rows.append(("Training set", str(data["name"])))
     if data.get("n_sampled"):
-        rows.append(("Images used", count(data["n_sampled"], "").strip()))
+        rows.append(("Images used", fixed(data["n_sampled"], 0)))
     known = len(tables.accuracy)
     rows.append(("Held-out known", fixed(known, 0) if known else "none"))
     return rows

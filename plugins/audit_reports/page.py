@@ -76,7 +76,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (wording.name, wording.breakable, wording.count, wording.fixed, wording.listing):
+    for function in (
+        wording.name,
+        wording.breakable,
+        wording.count,
+        wording.fixed,
+        wording.listing,
+    ):
         templates.filters[function.__name__] = function
     return templates
 

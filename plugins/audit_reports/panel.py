@@ -179,7 +179,9 @@ def _canvas(
     middle = (TOP + floor) / 2
     parts.append(element("line", x1=LEFT, x2=right, y1=floor, y2=floor, css="frame"))
     parts.append(
-        element("text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 5, text_anchor="middle", css="name")
+        element(
+            "text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 5, text_anchor="middle", css="name"
+        )
     )
     parts.append(
         element(

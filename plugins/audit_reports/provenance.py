@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from audit_reports.results import plain
 from audit_reports.tables import Tables, natural_key
-from audit_reports.wording import count, fixed, is_number, listing, loose
+from audit_reports.wording import count, fixed, is_number, listing, loose, sort_key
 
 #: Rows of the table of checkpoints, and images named as excluded; run.json has all.
 MOST_CHECKPOINTS: Final = 200
@@ -29,6 +29,8 @@ class Provenance:
         excluded: (image, reason).
         n_excluded_hidden: Excluded images left out.
         checkpoints: Keys as in `_checkpoint`.
+        shared: What all checkpoints have in common, which the table then leaves out.
+        varied: What they differ in: (key, heading).
         n_checkpoints_hidden: Checkpoints left out.
         layers: (model, number of checkpoints, rows of (layer, size, units, tied rate)).
         machine: Facts on code and machine.
@@ -42,6 +44,8 @@ class Provenance:
     excluded: Sequence[tuple[str, str]]
     n_excluded_hidden: int
     checkpoints: Sequence[Mapping[str, Any]]
+    shared: Sequence[Fact]
+    varied: Sequence[tuple[str, str]]
     n_checkpoints_hidden: int
     layers: Sequence[tuple[str, int, Sequence[tuple[str, str, str, str]]]]
     machine: Sequence[Fact]
@@ -57,12 +61,15 @@ def provenance(tables: Tables) -> Provenance:
     excluded = data.get("excluded")
     excluded = dict(excluded) if isinstance(excluded, Mapping) else {}
     config = tables.run.get("config")
+    rows = [_checkpoint(entry) for entry in entries]
     return Provenance(
         data=_data(data, len(excluded)),
         classes=_classes(data),
         excluded=[(str(k), str(v)) for k, v in list(excluded.items())[:MOST_EXCLUDED]],
         n_excluded_hidden=max(0, len(excluded) - MOST_EXCLUDED),
-        checkpoints=[_checkpoint(entry) for entry in entries[:MOST_CHECKPOINTS]],
+        checkpoints=rows[:MOST_CHECKPOINTS],
+        shared=[(label, rows[0][key], "") for key, label in _SETTINGS.items() if _same(rows, key)],
+        varied=[(k, label) for k, label in _SETTINGS.items() if rows and not _same(rows, k)],
         n_checkpoints_hidden=max(0, len(entries) - MOST_CHECKPOINTS),
         layers=_layers(entries),
         machine=_machine(tables),
@@ -85,6 +92,10 @@ def _data(data: Mapping[str, Any], n_excluded: int) -> list[Fact]:
         facts.append(("Images", fixed(data["n_images"], 0), ""))
     if is_number(data.get("n_sampled")):
         facts.append(("Images used", fixed(data["n_sampled"], 0), ""))
+    per_class = data.get("images_per_class")
+    if is_number(per_class):
+        words = f"up to {fixed(per_class, 0)}" if per_class else "all"
+        facts.append(("Images per class", words, ""))
     if data:
         facts.append(("Images excluded", fixed(n_excluded, 0) if n_excluded else "none", ""))
     return facts
@@ -99,8 +110,7 @@ def _classes(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     if isinstance(per_class, list | tuple):
         labels = names or [f"class {index}" for index in range(len(per_class))]
         return list(zip(labels, map(loose, per_class), strict=False))
-    words = f"at most {fixed(per_class, 0)}" if is_number(per_class) else ""
-    return [(name, words) for name in names]
+    return [(name, "") for name in names]
 
 
 def _checkpoint(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +125,13 @@ def _checkpoint(entry: Mapping[str, Any]) -> dict[str, Any]:
         "full_digest": str(entry.get("weights_digest") or ""),
         "source": str(entry.get("source") or ""),
         "data_config": loose(entry.get("data_config") or {}),
-        "notes": [str(note) for note in notes] if isinstance(notes, list | tuple) else [],
+        "notes": "; ".join(map(str, notes)) if isinstance(notes, list | tuple) else "",
     }
+
+
+def _same(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Whether a setting is the same for every checkpoint."""
+    return len({row[key] for row in rows}) == 1
 
 
 def _layers(
@@ -141,6 +156,11 @@ def _layers(
     return sorted(found, key=lambda group: natural_key(group[0]))[:30]
 
 
+_SETTINGS: Final = {
+    "model_args": "Arguments of the model",
+    "data_config": "How images were prepared",
+    "notes": "Notes",
+}
 _SHAPE: Final = ("layer", "height", "width", "units")
 
 
@@ -162,27 +182,26 @@ def _machine(tables: Tables) -> list[Fact]:
 
 def _measures(tables: Tables) -> list[dict[str, Any]]:
     """One row per registered measure, with what it cost here."""
-    seconds: dict[int, float] = {}
     known = tables.section("measures")
-    owner = {id(entry): name for name, entry in known.items()}
-    totals = tables.measures.groupby("measure")["seconds"].sum()
-    for column, total in totals.items():
-        key = id(tables.measure(str(column)))
-        seconds[key] = seconds.get(key, 0.0) + float(total)
+    owner = {column: id(tables.measure(str(column))) for column in tables.wide.columns}
+    spent = tables.measures.assign(entry=tables.measures["measure"].map(owner))
+    # Parts of a measure are computed together: each states the time of the whole.
+    together = spent.groupby(["entry", "checkpoint"])["seconds"].max()
+    seconds = together.groupby("entry").sum(min_count=1).to_dict()
     rows = []
     for name, entry in sorted(known.items()):
         if not isinstance(entry, Mapping):
             continue
         fields = ("version", "direction", "invariance", "cost", "summary", "source", "plugin")
         row = {field: str(entry.get(field) or "") for field in fields}
-        spent = seconds.get(id(entry), float("nan"))
+        total = seconds.get(id(entry))
         rows.append(
             row
             | {
-                "name": owner[id(entry)],
+                "name": str(name),
                 "baseline": bool(entry.get("baseline")),
-                "seconds": fixed(spent, 1),
-                "seconds_key": f"{spent:.3f}" if is_number(spent) else "",
+                "seconds": fixed(total, 1),
+                "seconds_key": sort_key(total),
             }
         )
     return rows

@@ -68,10 +68,12 @@ def ranked(tables: Tables) -> Ranked:
 def _is_accuracy(tables: Tables) -> bool:
     """Whether the score is a predicted held-out accuracy, to be drawn beside the true one."""
     made = tables.section("ranking")
-    unit = str(made.get("score_is") or made.get("target") or "")
+    meaning = str(made.get("score_is") or "held_out_accuracy")
     scores = tables.ranking["score"].dropna()
     plausible = bool(len(scores)) and bool(scores.between(-0.1, 1.1).all())
-    return plausible and ("accuracy" in unit or str(made.get("mode", "")).startswith("fit"))
+    return (
+        plausible and "held_out_accuracy" in meaning and str(made.get("mode", "")).startswith("fit")
+    )
 
 
 def _dots(

@@ -92,7 +92,7 @@ def chosen(tables: Tables) -> list[str]:
             found.append(measure)
             seen.add(stem)
     entropies = [c for c in columns if c.split(".")[0] == "feature_entropy"]
-    aggregates = [c for c in entropies if ".layer_" not in c]
+    aggregates = [c for c in entropies if not c.endswith((".depth_slope",)) and ".layer_" not in c]
     found += aggregates or entropies[-2:]
     found += [c for c in PARAMETER_COUNT if c in columns][:1]
     if not found:
@@ -110,12 +110,13 @@ def _chart(
     tau: str,
 ) -> Scatter:
     """One chart."""
-    column = tables.wide[measure]
+    column = tables.wide[measure].to_dict()
+    truths = tables.accuracy.to_dict()
     values = {name: float(column[name]) for name in names if math.isfinite(column[name])}
     across = panel.x_scale(values.values(), may_be_logarithmic=True)
     points = []
     for name, value in values.items():
-        truth = float(tables.accuracy[name])
+        truth = float(truths[name])
         css = " ".join(f"a{i}-{axis.css.get(name, 'none')}" for i, axis in enumerate(axes))
         shape = axes[0].position.get(name, 0) if shaped else 0
         title = f"{name}: {number(value)}, held-out {fixed(truth)}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from audit_reports.wording import number
 
@@ -20,14 +20,13 @@ def element(tag: str, *children: Any, **attributes: Any) -> Markup:
         >>> str(element("text", "<b>", x=1.25, text_anchor="end", css="axis"))
         '<text x="1.25" text-anchor="end" class="axis">&lt;b&gt;</text>'
     """
-    parts = [Markup("<") + Markup(tag)]
+    words = [tag]
     for key, value in attributes.items():
-        key = "class" if key == "css" else key.replace("_", "-")
-        text = _short(value) if isinstance(value, float) else value
-        parts.append(Markup(' {}="{}"').format(Markup(key), text))
-    if not children:
-        return Markup("").join([*parts, Markup("/>")])
-    return Markup("").join([*parts, Markup(">"), *children, Markup(f"</{tag}>")])
+        name = "class" if key == "css" else key.replace("_", "-")
+        text = _short(value) if isinstance(value, float) else escape(value)
+        words.append(f'{name}="{text}"')
+    inside = "".join(map(escape, children))
+    return Markup(f"<{' '.join(words)}" + (f">{inside}</{tag}>" if children else "/>"))
 
 
 def join(parts: Iterable[Markup]) -> Markup:
@@ -89,11 +88,11 @@ class Scale:
         """Round values inside the range."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            step = max(1, math.ceil((last - first) / most))
-            return [10.0**power for power in range(first, last + 1, step)]
+            stride = max(1, math.ceil((last - first) / most))
+            return [10.0**power for power in range(first, last + 1, stride)]
         step = _round_step((self.high - self.low) / most)
-        first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        return [index * step for index in range(first, last + 1)]
+        indices = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        return [index * step for index in indices]
 
     def _line(self, value: float) -> float:
         """The value on the axis on which this scale is linear."""
@@ -109,7 +108,9 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     if largest >= 1e5 or largest < 1e-3 or max(ticks) / (min(map(abs, ticks)) or 1) > 99:
         return [number(tick, 3) for tick in ticks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [f"{0.0 if abs(tick) < step / 9 else tick:.{decimals}f}".replace("-", "−") for tick in ticks]
+    return [
+        f"{0.0 if abs(tick) < step / 9 else tick:.{decimals}f}".replace("-", "−") for tick in ticks
+    ]
 
 
 def _round_step(raw: float) -> float:

@@ -14,7 +14,15 @@ import pandas as pd
 from audit.contracts import AuditResult
 
 ALL_MEASURES: Final = "all"
-MEASURE_COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")
+MEASURE_COLUMNS: Final = (
+    "checkpoint",
+    "measure",
+    "version",
+    "value",
+    "status",
+    "reason",
+    "seconds",
+)
 RANKING_COLUMNS: Final = ("predicted_rank", "checkpoint", "score", "lower", "upper", "tied_with")
 CORRELATION_COLUMNS: Final = (
     "measure",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -16,7 +16,7 @@ _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸�
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number."""
     try:
         return not isinstance(value, str | bool) and math.isfinite(value)
@@ -57,7 +57,7 @@ def number(value: Any, digits: int = 4) -> str:
         return f"{mantissa}×10{power}".replace("-", MINUS, 1)
     if value.is_integer():
         return fixed(value, 0)
-    whole = max(0, int(math.floor(math.log10(size))) + 1) if size >= 1 else 0
+    whole = max(0, math.floor(math.log10(size)) + 1) if size >= 1 else 0
     decimals = max(0, digits - whole)
     if size < 1:
         decimals = digits - 1 - math.floor(math.log10(size))
@@ -106,8 +106,8 @@ def count(n: int, singular: str, plural: str = "") -> str:
 
 
 def humanize(key: str) -> str:
-    """An identifier as words: `top_k_regret` → "top k regret"."""
-    return key.replace("_", " ").strip()
+    """An identifier as words: `top_k_regret` → "top k regret", `n_folds` → "folds"."""
+    return key.removeprefix("n_").replace("_", " ").strip()
 
 
 def listing(items: Sequence[str], most: int = 8) -> str:
