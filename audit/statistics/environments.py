@@ -10,16 +10,14 @@ import pandas as pd
 from scipy import stats
 
 from audit.errors import DataError
-from audit.statistics.design import group_taus, matched_groups
+from audit.statistics.design import group_taus
+from audit.statistics.grid import Designs, MatchedPairs
 from audit.statistics.resampling import holm
 from audit.statistics.result import (
     HELD_OUT,
-    Codes,
     Statistic,
     Values,
-    codes_of,
     expected_sign,
-    hyperparameter_columns,
     orientation,
     paired,
     undefined,
@@ -54,6 +52,8 @@ def sign_error(
     direction: str = "higher",
     axes: Sequence[str] | None = None,
     n_held_out: int | None = None,
+    *,
+    designs: Designs | None = None,
 ) -> SignError:
     """Share of pairs ordered wrongly, per environment: mean, 90th percentile and maximum.
 
@@ -71,6 +71,7 @@ def sign_error(
             (the sign of τ), which flatters it.
         axes: Hyperparameter columns; by default all `hp.*` columns that vary.
         n_held_out: Held-out images; by default the median of column `n_held_out`, else 10,000.
+        designs: Designs worked out before for this table, to save time.
 
     Returns:
         The three statistics in [0, 1]; NaN where no two settings differ in one value, where no
@@ -80,17 +81,15 @@ def sign_error(
     their Hoeffding weights; their filter on effective sample size is not applied.
     """
     x, y, rows, reason = paired(table, measure, target)
-    known = table.loc[rows]
-    axes = hyperparameter_columns(known, axes)
-    settings = codes_of(known, axes)
-    first, second = neighbours(known, axes)
+    design = (designs or Designs(table, axes)).of(rows)
+    first, second = np.empty((2, 0), dtype=np.int64) if reason else _neighbours(design.matched)
     if not reason and not len(first):
         reason = "no two hyperparameter settings differ in one value"
     if reason:
         missing = undefined(reason, len(x))
         return SignError(missing, missing, missing, 0)
     claim = expected_sign(direction, target) or _observed_sign(x, y)
-    weight = hoeffding_weight(y[first] - y[second], n_held_out or _n_held_out(known))
+    weight = hoeffding_weight(y[first] - y[second], n_held_out or _n_held_out(design.known))
     told = weight > 0
     first, second, weight = first[told], second[told], weight[told]
     if not len(first):
@@ -98,13 +97,19 @@ def sign_error(
         return SignError(missing, missing, missing, 0)
     x = stats.rankdata(x)  # infinite values are extremes
     agreement = claim * np.sign(x[first] - x[second]) * np.sign(y[first] - y[second])
-    pair = settings[first] * (settings.max() + 1) + settings[second]
-    _, environment = np.unique(pair, return_inverse=True)
+    ends = np.sort([design.settings[first], design.settings[second]], axis=0)
+    environment = np.unique(ends[0] * (ends.max() + 1) + ends[1], return_inverse=True)[1]
     total = np.bincount(environment, weight)
     errors = np.bincount(environment, weight * (1 - agreement) / 2) / total
     summaries = (errors.mean(), np.percentile(errors, 90), errors.max())
     mean, p90, worst = (Statistic(float(s), "", len(x), len(first)) for s in summaries)
     return SignError(mean, p90, worst, len(errors))
+
+
+def _neighbours(matched: Sequence[MatchedPairs]) -> np.ndarray:
+    """The pairs of models whose settings differ in exactly one value, shape (2, pairs)."""
+    found = [np.stack([p.first[p.differs], p.second[p.differs]]) for p in matched]
+    return np.hstack([np.empty((2, 0), dtype=np.int64), *found])
 
 
 def _observed_sign(x: Values, y: Values) -> int:
@@ -131,28 +136,6 @@ def hoeffding_weight(difference: Values, n_held_out: int) -> Values:
     return np.asarray(np.maximum(p**2 - _MIN_WEIGHT, 0.0))
 
 
-def neighbours(table: pd.DataFrame, axes: Sequence[str]) -> tuple[Codes, Codes]:
-    """Row numbers of the pairs of models whose settings differ in exactly one value.
-
-    The pair is ordered by setting, so that all pairs of an environment face the same way.
-    """
-    found_first, found_second = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    settings = codes_of(table, axes)
-    for axis in axes:
-        others = codes_of(table, [other for other in axes if other != axis])
-        level = codes_of(table, [axis])
-        order = np.argsort(others, kind="stable")
-        starts = np.flatnonzero(np.diff(others[order], prepend=-1))
-        for members in np.split(order, starts[1:]):
-            i, j = (members[k] for k in np.triu_indices(len(members), 1))
-            differs = level[i] != level[j]
-            i, j = i[differs], j[differs]
-            swap = settings[i] > settings[j]
-            found_first.append(np.where(swap, j, i))
-            found_second.append(np.where(swap, i, j))
-    return np.concatenate(found_first), np.concatenate(found_second)
-
-
 class Contradiction(NamedTuple):
     """Axes along which a measure is significantly right, and significantly wrong."""
 
@@ -166,6 +149,8 @@ def contradictions(
     target: str = HELD_OUT,
     axes: Sequence[str] | None = None,
     alpha: float = 0.05,
+    *,
+    designs: Designs | None = None,
 ) -> Contradiction:
     """The hyperparameter axes along which a measure rises, and falls, with better models.
 
@@ -179,16 +164,17 @@ def contradictions(
         target: The column to predict.
         axes: Hyperparameter columns; by default all `hp.*` columns that vary.
         alpha: Chance of naming any axis wrongly.
+        designs: Designs worked out before for this table, to save time.
     """
     x, y, rows, reason = paired(table, measure, target)
     if reason:
         return Contradiction([], [])
     names, signs, p_values = [], [], []
-    for axis, codes in matched_groups(table.loc[rows], axes):
-        taus = np.sign([tau for _, tau in group_taus(x, y, codes)])
+    for pairs in (designs or Designs(table, axes)).of(rows).matched:
+        taus = np.sign(group_taus(x, y, pairs))
         right, wrong = int((taus > 0).sum()), int((taus < 0).sum())
         if right + wrong:
-            names.append(axis)
+            names.append(pairs.axis)
             signs.append(orientation(target) * (right - wrong))
             p_values.append(float(stats.binomtest(right, right + wrong).pvalue))
     adjusted = holm(np.array(p_values))

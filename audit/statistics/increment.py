@@ -7,15 +7,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from scipy import stats
 
+from audit.statistics.grid import Columns, Designs, orthonormal
 from audit.statistics.result import (
     HELD_OUT,
     Statistic,
     Values,
-    codes_of,
-    hyperparameter_columns,
     numeric_column,
     paired,
     undefined,
@@ -25,10 +23,6 @@ from audit.statistics.result import (
 MIN_FREEDOM: Final = 5
 #: A measure with less than this share of its rank variance left is determined by the controls.
 MIN_LEFT: Final = 0.01
-#: Designs with more indicator columns than this are not fitted.
-MAX_COLUMNS: Final = 400
-
-Columns = Float[np.ndarray, "n c"]
 
 
 class Increment(NamedTuple):
@@ -80,53 +74,29 @@ def increment_over_design(
     target: str = HELD_OUT,
     axes: Sequence[str] | None = None,
     family: str = "family",
+    *,
+    designs: Designs | None = None,
 ) -> Increment:
     """Association of measure and target given the hyperparameters (and the family).
 
-    The design is fitted as finely as the table allows while at least half of its models are left
-    as degrees of freedom: one level per whole setting (so that repeats alone are compared), else
-    main effects with two-way interactions, else main effects.
+    The design is fitted as finely as the table allows (see `Design.basis`).
 
     Args:
         table: One row per checkpoint.
         measure: The column of the measure.
         target: The column to predict.
         axes: Hyperparameter columns; by default all `hp.*` columns that vary.
-        family: The column that names families, a further axis where it varies.
+        family: The column that names families, a further factor where it varies.
+        designs: Designs worked out before for this table, to save time.
     """
     rows, reason = paired(table, measure, target)[2:]
-    axes = design_axes(table, axes, family)
-    if not reason and not axes:
-        return Increment(undefined("no hyperparameter varies", int(rows.sum())), float("nan"))
-    basis = np.full((len(table), 0), np.nan) if reason else design_basis(table[rows], axes)
-    return increment(table, measure, target, basis, rows)
-
-
-def design_axes(table: pd.DataFrame, axes: Sequence[str] | None, family: str) -> list[str]:
-    """The hyperparameters that vary, and the family where it does."""
-    found = hyperparameter_columns(table, axes)
-    if family in table.columns and table[family].nunique(dropna=False) > 1:
-        found.append(family)
-    return found
-
-
-def design_basis(known: pd.DataFrame, axes: Sequence[str]) -> Columns:
-    """An orthonormal basis of the finest design that leaves half of the models free."""
-    whole = _indicators(known, axes)
-    if 2 * whole.shape[1] <= len(known):
-        return np.asarray(whole / np.sqrt(whole.sum(axis=0)))
-    main = np.hstack([_indicators(known, [axis]) for axis in axes])
-    pairs = [_indicators(known, [a, b]) for i, a in enumerate(axes) for b in axes[i + 1 :]]
-    if sum(columns.shape[1] for columns in pairs) <= MAX_COLUMNS:
-        basis = orthonormal(np.hstack([main, *pairs]))
-        if 2 * basis.shape[1] <= len(known):
-            return basis
-    return orthonormal(main) if main.shape[1] <= MAX_COLUMNS else np.eye(len(known))
-
-
-def _indicators(table: pd.DataFrame, axes: Sequence[str]) -> Columns:
-    codes = codes_of(table, axes)
-    return np.asarray(codes[:, None] == np.arange(codes.max(initial=0) + 1), dtype=np.float64)
+    n = int(rows.sum())
+    if reason:
+        return Increment(undefined(reason, n), float("nan"))
+    design = (designs or Designs(table, axes, family)).of(rows)
+    if not design.factors:
+        return Increment(undefined("no hyperparameter varies", n), float("nan"))
+    return increment(table, measure, target, design.basis, rows)
 
 
 def _curve(column: Values) -> Columns:
@@ -166,9 +136,3 @@ def increment(
     r = float(np.clip(left[:, 0] @ left[:, 1] / np.sqrt(remainder.prod()), -1, 1))
     t = r * np.sqrt(freedom / max(1 - r * r, 1e-300))
     return Increment(Statistic(r, "", n), float(2 * stats.t.sf(abs(t), freedom)))
-
-
-def orthonormal(columns: Columns) -> Columns:
-    """An orthonormal basis of the columns' span."""
-    left, singular, _ = np.linalg.svd(columns, full_matrices=False)
-    return np.asarray(left[:, singular > 1e-9 * singular.max(initial=0.0)])

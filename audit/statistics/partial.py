@@ -26,7 +26,6 @@ from audit.statistics.result import (
 
 #: A measure with less than this share of its variance left is determined by the controls.
 MIN_REMAINDER: Final = 1e-8
-
 Columns = Float[np.ndarray, "n c"]
 
 
@@ -97,15 +96,14 @@ def _partial(
 
 def association_matrix(columns: Columns, kind: str) -> np.ndarray:
     """τ-b or ρ between all columns (none constant), shape (c, c)."""
-    ranks = np.column_stack([stats.rankdata(column) for column in columns.T])
     if kind == "spearman":
-        vectors = ranks - ranks.mean(axis=0)
-        gram = vectors.T @ vectors
-    else:
-        signs = [np.sign(r[:, None] - r).astype(np.float32).ravel() for r in ranks.T]
-        gram = np.array([[np.dot(s, t) for t in signs] for s in signs], dtype=np.float64)
-    scale = np.sqrt(np.diag(gram))
-    return np.asarray(gram / np.outer(scale, scale))
+        ranks = np.column_stack([stats.rankdata(column) for column in columns.T])
+        return np.asarray(np.corrcoef(ranks, rowvar=False))
+    matrix = np.eye(columns.shape[1])
+    for i, j in zip(*np.triu_indices(len(matrix), 1), strict=True):
+        tau = stats.kendalltau(columns[:, i], columns[:, j]).statistic
+        matrix[i, j] = matrix[j, i] = tau
+    return matrix
 
 
 def partial_from_matrix(matrix: np.ndarray) -> tuple[float, str]:
@@ -142,7 +140,7 @@ def within_family_kendall(
     if reason:
         return undefined(reason, len(x))
     codes = codes_of(table.loc[rows], [family])
-    value = float(within_draws(x, y, codes, np.ones((1, len(x))))[0])
+    value = float(within_draws(x, y, codes, np.ones((len(x), 1)))[0])
     pairs = int(sum(n_pairs(int(size)) for size in np.bincount(codes)))
     if np.isnan(value):
         return undefined("no family has two models that differ", len(x), pairs)
@@ -151,15 +149,15 @@ def within_family_kendall(
 
 def within_draws(x: Values, y: Values, codes: Codes, weights: Weights) -> Draws:
     """Pooled within-group τ-b for every row of multiplicities; NaN where nothing differs."""
-    score, untied_x, untied_y = (np.zeros(len(weights)) for _ in range(3))
+    score, untied_x, untied_y = (np.zeros(weights.shape[1]) for _ in range(3))
     for code in np.unique(codes):
         members = np.flatnonzero(codes == code)
         s, t = (
             np.sign(np.subtract.outer(r, r)) for r in map(stats.rankdata, (x[members], y[members]))
         )
-        w = weights[:, members]
+        w = weights[members]
         for total, product in ((score, s * t), (untied_x, s * s), (untied_y, t * t)):
-            total += ((w @ product) * w).sum(axis=1)
+            total += ((product @ w) * w).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(
             np.where(untied_x * untied_y > 0, score / np.sqrt(untied_x * untied_y), np.nan)

@@ -1,14 +1,14 @@
 """How sure: bootstrap intervals, permutation p-values, Holm's correction.
 
-A bootstrap sample is a row of multiplicities w (how often each model was drawn). Kendall's P − Q
-on the sample is then ½ wᵀ(S∘T)w with S, T the sign matrices of the measure and the target, so
-that all samples of a measure are one matrix product; every entry is an integer below 2²⁴, hence
-exact in float32.
+A bootstrap sample is a column of multiplicities w (how often each model was drawn). Kendall's
+P − Q on the sample is then ½ wᵀ(S∘T)w with S, T the sign matrices of the measure and the target,
+so that all samples of a measure are one matrix product; every entry is an integer below 2²⁴,
+hence exact in float32. Samples are columns so that taking models in another order moves rows.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -24,9 +24,10 @@ MAX_PERMUTED_MODELS: Final = 100
 MIN_FAMILIES: Final = 5
 #: An interval needs this share of samples on which the statistic is defined.
 _MIN_DEFINED: Final = 0.8
-_BLOCK: Final = 1024
+_BLOCK: Final = 512
 
-Weights = Float[np.ndarray, "draws n"]
+#: Multiplicity of each model in each bootstrap sample.
+Weights = Float[np.ndarray, "n draws"]
 Draws = Float[np.ndarray, " draws"]
 
 
@@ -42,13 +43,13 @@ def bootstrap_weights(
         clusters: A code per model (its family); whole clusters are then drawn together.
 
     Returns:
-        Multiplicities, shape (draws, n), as float64 integers.
+        Multiplicities, shape (n, draws), as float64 integers.
     """
     rng = np.random.default_rng(seed)
     codes = np.arange(n_models) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     n_codes = int(codes.max(initial=-1)) + 1
     counts = rng.multinomial(n_codes, np.full(n_codes, 1 / max(n_codes, 1)), size=n_bootstrap)
-    return counts[:, codes].astype(np.float64)
+    return counts.T[codes].astype(np.float64)
 
 
 def kendall_draws(x: Values, y: Values, weights: Weights) -> Draws:
@@ -57,66 +58,103 @@ def kendall_draws(x: Values, y: Values, weights: Weights) -> Draws:
     Args:
         x: A measure, shape (n,), without NaN.
         y: The target, shape (n,), without NaN.
-        weights: Multiplicities, shape (draws, n).
+        weights: Multiplicities, shape (n, draws).
 
     Returns:
         τ-b per sample; NaN where the sample is constant in x or y.
     """
-    rank_x = stats.rankdata(x, method="dense").astype(np.float32)
-    rank_y = stats.rankdata(y, method="dense").astype(np.float32)
-    exact = weights.sum(axis=1).max(initial=0) < _EXACT_FLOAT32
-    w = weights.astype(np.float32 if exact else np.float64)
-    score = np.zeros(len(w))
-    for start in range(0, len(x), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        signs = np.sign(rank_x[block, None] - rank_x)
-        signs *= np.sign(rank_y[block, None] - rank_y)
-        product = (w @ signs.T.astype(w.dtype)).astype(np.float64)
-        score += (product * weights[:, block]).sum(axis=1)
-    total = weights.sum(axis=1)
-    untied_x = total**2 - _tied(rank_x, weights)
-    untied_y = total**2 - _tied(rank_y, weights)
+    dense_x, dense_y = (stats.rankdata(v, method="dense") for v in (x, y))
+    total = weights.sum(axis=0)
+    dtype = np.float32 if total.max(initial=0) < _EXACT_FLOAT32 else np.float64
+    order = np.argsort(dense_x, kind="stable")
+    ordered = weights[order]
+    score = _concordance(
+        dense_x[order], dense_y[order], ordered, np.float32 if exact else np.float64
+    )
+    untied_x = total**2 - _tied(dense_x, weights)
+    untied_y = total**2 - _tied(dense_y, weights)
     with np.errstate(invalid="ignore"):
-        return np.asarray(score / np.sqrt(untied_x * untied_y))
+        return np.asarray(2 * score / np.sqrt(untied_x * untied_y))
+
+
+def _concordance(
+    rank_x: np.ndarray, rank_y: np.ndarray, weights: Weights, dtype: type[np.floating[Any]]
+) -> Draws:
+    """Σ over i < j of w_i w_j sign(Δx) sign(Δy), rows ordered by x, in blocks of rows."""
+    w, y = weights.astype(dtype), rank_y.astype(dtype)
+    has_ties = rank_x[-1] < len(rank_x)
+    score = np.zeros(weights.shape[1])
+    for start in range(0, len(w), _BLOCK):
+        stop = min(start + _BLOCK, len(w))
+        signs = np.sign(y[start:] - y[start:stop, None])
+        size = stop - start
+        signs[:, :size] = np.triu(signs[:, :size])
+        if has_ties:
+            signs *= rank_x[start:] != rank_x[start:stop, None]
+        product = (signs @ w[start:]).astype(np.float64)
+        score += np.einsum("ij,ij->j", product, weights[start:stop])
+    return score
 
 
 def _tied(dense_rank: np.ndarray, weights: Weights) -> Draws:
     """Ordered pairs, self-pairs included, that share a value: Σ over values of (Σ w)²."""
-    order = np.argsort(dense_rank, kind="stable")
-    starts = np.flatnonzero(np.diff(dense_rank[order], prepend=-1))
-    return np.asarray((np.add.reduceat(weights[:, order], starts, axis=1) ** 2).sum(axis=1))
+    per_value = weights if dense_rank.max() == len(dense_rank) else _per_value(dense_rank, weights)
+    return np.asarray(np.einsum("ij,ij->j", per_value, per_value))
 
 
 def spearman_draws(x: Values, y: Values, weights: Weights) -> Draws:
     """Spearman's ρ of every bootstrap sample, mid-ranks taken anew within the sample."""
-    return _weighted_correlation(_weighted_ranks(x, weights), _weighted_ranks(y, weights), weights)
+    return rank_draws(x, weighted_ranks(y, weights), weights)
+
+
+def rank_draws(x: Values, ranks_y: Weights, weights: Weights) -> Draws:
+    """As `spearman_draws`, with the target's ranks in each sample given."""
+    total = weights.sum(axis=0)
+    middle = (total + 1) / 2
+    ranks_x = weighted_ranks(x, weights) - middle
+    weighted_y = weights * (ranks_y - middle)
+    covariance = np.einsum("ij,ij->j", weighted_y, ranks_x)
+    variance_y = np.einsum("ij,ij->j", weighted_y, ranks_y - middle)
+    variance_x = np.einsum("ij,ij,ij->j", weights, ranks_x, ranks_x)
+    degenerate = (variance_x < 0.25) | (variance_y < 0.25)  # the least possible is ½
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.clip(covariance / np.sqrt(variance_x * variance_y), -1, 1)
+    return np.where(degenerate, np.nan, rho)
+
+
+def weighted_ranks(values: Values, weights: Weights) -> Weights:
+    """Mid-rank of each model's value within each sample."""
+    dense = stats.rankdata(values, method="dense")
+    per_value = _per_value(dense, weights)
+    upto = np.cumsum(per_value, axis=0)
+    per_value -= 1
+    per_value /= 2
+    upto -= per_value
+    return np.asarray(upto[dense - 1])
+
+
+def _per_value(dense_rank: np.ndarray, weights: Weights) -> Weights:
+    """Weight of each distinct value, ascending, shape (values, draws)."""
+    order = np.argsort(dense_rank, kind="stable")
+    ordered = weights[order]
+    if dense_rank[order[-1]] == len(dense_rank):  # no ties
+        return ordered
+    starts = np.flatnonzero(np.diff(dense_rank[order], prepend=-1))
+    return np.asarray(np.add.reduceat(ordered, starts, axis=0))
 
 
 def pearson_draws(x: Values, y: Values, weights: Weights) -> Draws:
     """Pearson's r of every bootstrap sample; x and y finite."""
-    standard = [(v - v.mean()) / (np.abs(v - v.mean()).max() or 1.0) for v in (x, y)]
-    return _weighted_correlation(standard[0][None], standard[1][None], weights)
-
-
-def _weighted_ranks(values: Values, weights: Weights) -> Weights:
-    """Mid-rank of each model's value within each sample."""
-    dense = stats.rankdata(values, method="dense")
-    order = np.argsort(dense, kind="stable")
-    starts = np.flatnonzero(np.diff(dense[order], prepend=-1))
-    per_value = np.add.reduceat(weights[:, order], starts, axis=1)
-    upto = np.cumsum(per_value, axis=1)
-    return (upto - (per_value - 1) / 2)[:, dense - 1]
-
-
-def _weighted_correlation(x: Weights, y: Weights, weights: Weights) -> Draws:
-    """Pearson's r with multiplicities, row by row."""
-    total = weights.sum(axis=1, keepdims=True)
-    x = x - (weights * x).sum(axis=1, keepdims=True) / total
-    y = y - (weights * y).sum(axis=1, keepdims=True) / total
-    xy, xx, yy = ((weights * product).sum(axis=1) for product in (x * y, x * x, y * y))
-    degenerate = (xx <= 1e-12 * total[:, 0]) | (yy <= 1e-12 * total[:, 0])
+    x, y = ((v - v.mean()) / (np.abs(v - v.mean()).max() or 1.0) for v in (x, y))
+    total = weights.sum(axis=0)
+    sum_x, sum_y, sum_xy, sum_xx, sum_yy = np.stack([x, y, x * y, x * x, y * y]) @ weights
+    covariance = sum_xy - sum_x * sum_y / total
+    variance_x, variance_y = sum_xx - sum_x**2 / total, sum_yy - sum_y**2 / total
+    # A sample of one distinct value leaves rounding errors only.
+    degenerate = (variance_x <= 1e-13 * sum_xx) | (variance_y <= 1e-13 * sum_yy)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(degenerate, np.nan, np.clip(xy / np.sqrt(xx * yy), -1, 1))
+        r = np.clip(covariance / np.sqrt(variance_x * variance_y), -1, 1)
+    return np.where(degenerate, np.nan, r)
 
 
 def interval(draws: Draws, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,18 @@
+"""Measures against held-out accuracy: the only place where the two meet."""
+
+from __future__ import annotations
+
+from audit.correlation.held_out import HeldOut, read_held_out
+from audit.correlation.table import BASELINES, CORRELATION_COLUMNS, correlate, measure_columns
+from audit.correlation.verdict import Evidence, verdict
+
+__all__ = [
+    "BASELINES",
+    "CORRELATION_COLUMNS",
+    "Evidence",
+    "HeldOut",
+    "correlate",
+    "measure_columns",
+    "read_held_out",
+    "verdict",
+]

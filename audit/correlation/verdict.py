@@ -1,0 +1,100 @@
+"""What to believe of a measure, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from audit.statistics import Contradiction
+
+#: Said of measures that pass every test.
+ADDS: Final = "adds information beyond the baselines"
+NOT_BEYOND_DESIGN: Final = "not beyond hyperparameters"
+CONTRADICTS: Final = "contradicts itself across environments"
+NO_EVIDENCE: Final = "no evidence of association"
+_CALLED: Final = {
+    "parameters": "parameter count",
+    "macs": "MACs",
+    "train_accuracy": "train accuracy",
+    "train_loss": "train loss",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict rests on; p-values are corrected over measures.
+
+    Attributes:
+        undefined: Why τ is undefined; empty when it is defined.
+        association_p: Of Kendall's τ.
+        contradiction: Axes the measure follows, and axes it runs against.
+        single_p: Per baseline, of the increment over that baseline alone.
+        joint_p: Of the increment over all baselines together; NaN when it cannot be told.
+        design_p: Of the increment over the hyperparameters; NaN when it cannot be told.
+        has_design: Whether any hyperparameter (or family) varies.
+        is_baseline: Whether the measure is itself a baseline.
+    """
+
+    undefined: str
+    association_p: float
+    contradiction: Contradiction
+    single_p: Mapping[str, float] = field(default_factory=dict)
+    joint_p: float = float("nan")
+    design_p: float = float("nan")
+    has_design: bool = False
+    is_baseline: bool = False
+
+
+def verdict(evidence: Evidence, alpha: float = 0.05) -> str:
+    """One sentence, the first that holds.
+
+    1. "undefined: …", τ does not exist.
+    2. "contradicts itself across environments (…)": it follows the target along one
+       hyperparameter and runs against it along another, both significantly.
+    3. "no evidence of association": Kendall's p, corrected, is α or more.
+    4. "baseline: …" for the baselines themselves.
+    5. "not distinguishable from parameter count" (or another baseline), "adds nothing beyond the
+       baselines together": no significant increment over one of them, or over all.
+    6. "not beyond hyperparameters": no significant increment over the design.
+    7. "adds information beyond the baselines", and what else it was tested against.
+    """
+    with_axes, against_axes = evidence.contradiction
+    if evidence.undefined:
+        return f"undefined: {evidence.undefined}"
+    if with_axes and against_axes:
+        return (
+            f"{CONTRADICTS} (better along {', '.join(with_axes)}, "
+            f"worse along {', '.join(against_axes)})"
+        )
+    if not evidence.association_p < alpha:
+        return NO_EVIDENCE
+    if evidence.is_baseline:
+        return "baseline: associated with the target"
+    return _increment_verdict(evidence, alpha)
+
+
+def _increment_verdict(evidence: Evidence, alpha: float) -> str:
+    """The verdict on a measure that is associated with the target."""
+    shared = {name: p for name, p in evidence.single_p.items() if p >= alpha}
+    if shared:
+        nearest = max(shared, key=lambda name: shared[name])
+        return f"not distinguishable from {_CALLED.get(nearest, nearest)}"
+    has_baselines = bool(evidence.single_p)
+    if has_baselines and np.isnan(evidence.joint_p):
+        return "associated; too few models to tell it from the baselines"
+    if has_baselines and evidence.joint_p >= alpha:
+        return "adds nothing beyond the baselines together"
+    if evidence.has_design and evidence.design_p >= alpha:
+        return NOT_BEYOND_DESIGN
+    untold = evidence.has_design and np.isnan(evidence.design_p)
+    tail = "; too few models to tell it from the hyperparameters" if untold else ""
+    if not has_baselines:
+        if evidence.has_design and not untold:
+            return "adds information beyond the hyperparameters; no baseline to compare with"
+        return "associated; no baseline to compare with" + tail
+    if evidence.has_design and not untold:
+        tail = " and the hyperparameters"
+    return ADDS + tail
