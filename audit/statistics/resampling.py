@@ -68,9 +68,7 @@ def kendall_draws(x: Values, y: Values, weights: Weights) -> Draws:
     dtype = np.float32 if total.max(initial=0) < _EXACT_FLOAT32 else np.float64
     order = np.argsort(dense_x, kind="stable")
     ordered = weights[order]
-    score = _concordance(
-        dense_x[order], dense_y[order], ordered, np.float32 if exact else np.float64
-    )
+    score = _concordance(dense_x[order], dense_y[order], ordered, dtype)
     untied_x = total**2 - _tied(dense_x, weights)
     untied_y = total**2 - _tied(dense_y, weights)
     with np.errstate(invalid="ignore"):
