@@ -75,7 +75,7 @@ def _refusal(module: nn.Module, inputs: tuple[Any, ...]) -> str:
     # forward, not a call: the hooks that brought us here must not run again
     if _homogeneous(module.forward, tuple(inputs[0].shape)):
         return ""
-    return "is not piecewise linear without a constant term"
+    return "is not f(a·x) = a·f(x) for a > 0, as ReLU and pooling are"
 
 
 class _Trace:

@@ -1,0 +1,273 @@
+"""Measures: what they return, whether it repeats, what they leave behind, what changes them."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audit.arrays import Logits
+from audit.conformance.views import ReferenceNetwork, reference_view, rescaled
+from audit.contracts import (
+    Cost,
+    DataConfig,
+    Direction,
+    Filtration,
+    Invariance,
+    LayerBirths,
+    MeasureEntry,
+    Status,
+    TrainView,
+    Value,
+)
+from audit.errors import PluginError, UnavailableError
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
+_PART: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
+_COSTS: Final = get_args(Cost)
+
+
+def check_measure(entry: MeasureEntry, view: TrainView | None = None) -> dict[str, Value]:
+    """Check all that a measure promises.
+
+    Its description; numbers or reasons, the same on a second call; network, gradients, hooks and
+    global random state left as they were; nothing asked of the view that `filtrations` and `cost`
+    do not declare; and, on a reference network, the declared invariance.
+
+    Args:
+        entry: The measure.
+        view: Where to compute it; by default the reference network on noise.
+
+    Returns:
+        Its parts on that view.
+
+    Raises:
+        PluginError: A promise that is not kept.
+    """
+    _check_description(entry)
+    watched = _WatchedView(view or reference_view())
+    before = _state(watched.module)
+    first = _values(entry, watched)
+    _check_untouched(entry, before, _state(watched.module))
+    _check_asked(entry, watched)
+    second = _values(entry, watched)
+    if list(first) != list(second):
+        raise PluginError(
+            f"measure {entry.name!r} must give the same parts every time; it gave "
+            f"{list(first)}, then {list(second)}"
+        )
+    for part, value in first.items():
+        if not _same(value, second[part], rtol=0):
+            raise PluginError(
+                f"measure {entry.name!r} must give the same number every time (take randomness "
+                f"from view.generator); part {part!r} was {value}, then {second[part]}"
+            )
+    check_invariance(entry)
+    return first
+
+
+def check_invariance(entry: MeasureEntry) -> None:
+    """Check the declared invariance on the reference network; exact for powers of two.
+
+    "node-wise" must survive every positive rescaling, "layer-uniform" a single factor per layer,
+    but not one per unit, and "none" must change. A measure that has no number there, such as one
+    that needs the initial weights, is not judged.
+
+    Raises:
+        PluginError: The measure changes where it must not, or never changes though it is declared
+            to.
+    """
+    network = ReferenceNetwork()
+    before = _values(entry, reference_view(network))
+    if all(value.status != "ok" for value in before.values()):
+        return
+
+    def change(how: Any, powers_of_two: bool = True) -> str:
+        """The first part that changes, with its numbers, or ""."""
+        other = rescaled(network, how, powers_of_two=powers_of_two)
+        after = _values(entry, reference_view(other))
+        rtol = 1e-9 if entry.cost == "topology" else 1e-4
+        for part, value in before.items():
+            if part not in after or not _same(value, after[part], rtol):
+                return f"{_column(entry, part)} goes from {value} to {after.get(part)}"
+        return ""
+
+    node_wise, uniform = change("node-wise"), change("layer-uniform")
+    if entry.invariance == "node-wise" and entry.cost != "topology":
+        # a factor that is no power of two rounds: values stay close, ties of maps may not
+        node_wise = node_wise or change("node-wise", powers_of_two=False)
+    found: Invariance = "none" if uniform else "layer-uniform" if node_wise else "node-wise"
+    if found == entry.invariance:
+        return
+    evidence = uniform or node_wise or "no part changes under node-wise rescaling"
+    raise PluginError(
+        f"measure {entry.name!r} declares invariance {entry.invariance!r}, but is {found!r} on the "
+        f"reference network: {evidence}"
+    )
+
+
+def _check_description(entry: MeasureEntry) -> None:
+    """Name, version, summary and declared words."""
+    problems = {
+        "name must be lower-case words joined by '_', variants by '.'": _NAME.fullmatch(entry.name),
+        "version must be a word": entry.version and not re.search(r"\s", entry.version),
+        "summary must be one line": entry.summary and "\n" not in entry.summary,
+        f"direction must be one of {get_args(Direction)}": entry.direction in get_args(Direction),
+        f"invariance must be one of {get_args(Invariance)}": entry.invariance
+        in get_args(Invariance),
+        f"cost must be one of {_COSTS}": entry.cost in _COSTS,
+        f"filtrations must be of {get_args(Filtration)}": isinstance(entry.filtrations, tuple)
+        and set(entry.filtrations) <= set(get_args(Filtration)),
+    }
+    for requirement, met in problems.items():
+        if not met:
+            raise PluginError(f"measure {entry.name!r}: {requirement}; the entry is {entry}")
+
+
+def _column(entry: MeasureEntry, part: str) -> str:
+    """Name of a part in the measures table."""
+    return f"{entry.name}.{part}" if part else entry.name
+
+
+def _values(entry: MeasureEntry, view: TrainView) -> dict[str, Value]:
+    """The parts of a measure, each a finite number or a reason."""
+    try:
+        measured = entry.compute(view)
+    except UnavailableError as error:
+        measured = Value.unavailable(str(error))
+    parts = measured if isinstance(measured, Mapping) else {"": measured}
+    if not parts:
+        raise PluginError(f"measure {entry.name!r} must give at least one part; it gave none")
+    for part, value in parts.items():
+        problem = _problem(part, value)
+        if problem:
+            raise PluginError(f"measure {entry.name!r}: {problem}")
+    return {part: Value.of(value) for part, value in parts.items()}
+
+
+def _problem(part: object, value: Any) -> str:
+    """What is wrong with one part, or ""."""
+    if not isinstance(part, str) or (part and not _PART.fullmatch(part)):
+        return f"a part must be named by lower-case words joined by '_'; found {part!r}"
+    if not isinstance(value, Value):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            return f"part {part!r} must be a number or a Value; found {type(value).__name__}"
+        if not math.isfinite(value):
+            return f"part {part!r} is {value}: give Value.undefined with the reason"
+        return ""
+    if value.status not in get_args(Status):
+        return f"part {part!r} must have a status of {get_args(Status)}; found {value.status!r}"
+    if value.status == "ok" and not math.isfinite(value.value):
+        return f'part {part!r} is {value.value} with status "ok"'
+    if value.status != "ok" and (not value.reason.strip() or not math.isnan(value.value)):
+        return f"part {part!r} has no number, so it must be NaN with a reason; found {value}"
+    return ""
+
+
+def _same(a: Value, b: Value, rtol: float) -> bool:
+    """Whether two values are one."""
+    if a.status != b.status:
+        return False
+    return a.status != "ok" or math.isclose(a.value, b.value, rel_tol=rtol, abs_tol=rtol * 1e-3)
+
+
+class _WatchedView(TrainView):
+    """A view that notes what is asked of it."""
+
+    def __init__(self, view: TrainView) -> None:
+        self.checkpoint, self.seed = view.checkpoint, view.seed
+        self.class_names, self.labels = view.class_names, view.labels
+        self.asked: set[str] = set()
+        self._view = view
+
+    @property
+    def module(self) -> nn.Module:
+        return self._view.module
+
+    @property
+    def data_config(self) -> DataConfig:
+        return self._view.data_config
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.asked.add("batches")
+        return self._view.batches()
+
+    def logits(self) -> Logits:
+        self.asked.add("logits")
+        return self._view.logits()
+
+    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
+        self.asked.add(filtration)
+        return self._view.births(filtration)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        return self._view.generator(purpose)
+
+
+def _check_asked(entry: MeasureEntry, view: _WatchedView) -> None:
+    """Hold what was asked of the view against what was declared."""
+    births = view.asked & set(get_args(Filtration))
+    undeclared = births - set(entry.filtrations)
+    if undeclared:
+        raise PluginError(
+            f"measure {entry.name!r} asks for births under {sorted(undeclared)}; its filtrations "
+            f"must say so, and are {entry.filtrations}"
+        )
+    least: Cost = "topology" if births else "forward" if view.asked else "weights"
+    if _COSTS.index(entry.cost) < _COSTS.index(least):
+        raise PluginError(
+            f"measure {entry.name!r} declares cost {entry.cost!r}, but asks the view for "
+            f"{sorted(view.asked)}, which costs {least!r}"
+        )
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    """All that a measure must leave as it is, by name."""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    state: dict[str, Any] = {f"tensor {name}": tensor.detach().clone() for name, tensor in tensors}
+    for name, parameter in module.named_parameters():
+        state[f"requires_grad of {name}"] = parameter.requires_grad
+        state[f"gradient of {name}"] = parameter.grad is not None
+    for name, part in module.named_modules():
+        path = name or "the network"
+        state[f"training mode of {path}"] = part.training
+        state[f"hooks of {path}"] = sum(
+            len(getattr(part, hooks))
+            for hooks in (
+                "_forward_hooks",
+                "_forward_pre_hooks",
+                "_backward_hooks",
+                "_backward_pre_hooks",
+            )
+        )
+    state["global random state of torch"] = torch.get_rng_state()
+    state["global random state of numpy"] = str(np.random.get_state(legacy=False))
+    state["global random state of random"] = random.getstate()
+    state["gradient mode"] = torch.is_grad_enabled()
+    state["default dtype"] = torch.get_default_dtype()
+    state["number of threads"] = torch.get_num_threads()
+    return state
+
+
+def _check_untouched(
+    entry: MeasureEntry, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Name the first thing that is not as it was."""
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Tensor) and isinstance(new, Tensor):
+            same = old.shape == new.shape and old.dtype == new.dtype
+            same = same and bool(((old == new) | ((old != old) & (new != new))).all())
+        else:
+            same = type(old) is type(new) and old == new
+        if not same:
+            raise PluginError(
+                f"measure {entry.name!r} must leave the network and the process as they were; it "
+                f"changed the {name} (work on a copy, and take randomness from view.generator)"
+            )

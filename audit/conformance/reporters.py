@@ -1,0 +1,45 @@
+"""Reporters: files where they say, the same bytes twice, the result left as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audit.contracts import AuditResult, ReporterEntry
+from audit.errors import PluginError
+
+
+def check_reporter(entry: ReporterEntry, result: AuditResult, folder: Path) -> list[Path]:
+    """Check that a reporter writes the files it names, repeatably, and changes no table.
+
+    Args:
+        entry: The reporter.
+        result: What to report.
+        folder: An existing empty folder to write in.
+
+    Returns:
+        The files.
+
+    Raises:
+        PluginError: A promise that is not kept.
+    """
+    owner = f"reporter {entry.name!r}"
+    tables = {
+        name: getattr(result, name).copy()
+        for name in ("measures", "ranking", "correlations", "held_out")
+    }
+    files = [Path(path) for path in entry.write(result, folder)]
+    if not files:
+        raise PluginError(f"{owner} must write at least one file; it wrote none")
+    written = {path: path for path in folder.rglob("*") if path.is_file()}
+    for path in files:
+        if path not in written:
+            raise PluginError(f"{owner} must write its files under {folder}; {path} is not there")
+    before = {path: path.read_bytes() for path in files}
+    entry.write(result, folder)
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            raise PluginError(f"{owner} must write the same bytes every time; {path.name} differs")
+    for name, table in tables.items():
+        if not table.equals(getattr(result, name)):
+            raise PluginError(f"{owner} must leave the result as it is; it changed {name}")
+    return files

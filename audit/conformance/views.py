@@ -1,0 +1,225 @@
+"""A training view of arrays in memory, and a small network that can be rescaled by hand."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audit.activations import choose_layers, stream_maps
+from audit.arrays import Logits
+from audit.contracts import (
+    FLAG_CONSTANT,
+    FLAG_ZERO,
+    DataConfig,
+    Filtration,
+    LayerBirths,
+    TrainView,
+)
+from audit.errors import DataError, UnavailableError
+from audit.topology import birth_levels
+
+
+class ArrayView(TrainView):
+    """A `TrainView` of a network and images in memory, for tests and for a first look at a measure.
+
+    Args:
+        module: A network; a copy of it is put in eval mode.
+        images: Shape (n, channels, height, width), prepared as the network expects.
+        labels: Shape (n,), the class of each image.
+        class_names: Name of each class; by default their numbers up to the largest label.
+        data_config: How the images were prepared; by default mean 0 and standard deviation 1.
+        layers: Paths of the modules to take feature maps from; by default chosen by rule.
+        batch_size: Images per forward pass.
+        checkpoint: Name of the checkpoint.
+        seed: Of every random choice.
+
+    Raises:
+        DataError: Images and labels do not fit each other.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        labels: Sequence[int] | np.ndarray,
+        *,
+        class_names: Sequence[str] | None = None,
+        data_config: DataConfig | None = None,
+        layers: Sequence[str] | None = None,
+        batch_size: int = 16,
+        checkpoint: str = "arrays",
+        seed: int = 0,
+    ) -> None:
+        self.labels = np.asarray(labels, np.int64)
+        if images.ndim != 4 or self.labels.shape != (len(images),):
+            raise DataError(
+                "images must have shape (n, channels, height, width) and labels (n,); "
+                f"found {tuple(images.shape)} and {self.labels.shape}"
+            )
+        n_classes = int(self.labels.max(initial=-1)) + 1
+        self.class_names = tuple(class_names or map(str, range(n_classes)))
+        self.checkpoint, self.seed = checkpoint, seed
+        self._module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._images = images
+        self._config = data_config
+        self._paths = layers
+        self._batch_size = batch_size
+
+    @property
+    def module(self) -> nn.Module:
+        """The copy, in eval mode."""
+        return self._module
+
+    @property
+    def data_config(self) -> DataConfig:
+        """As given, or plain pixels."""
+        if self._config is not None:
+            return self._config
+        channels, height, width = self._images.shape[1:]
+        return DataConfig((channels, height, width), (0.0,) * channels, (1.0,) * channels)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels, in order."""
+        labels = torch.from_numpy(self.labels)
+        for start in range(0, len(labels), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            yield self._images[rows], labels[rows]
+
+    @functools.cached_property
+    def _logits(self) -> Logits:
+        with torch.no_grad():
+            return torch.cat([self._module(images) for images, _ in self.batches()]).numpy()
+
+    def logits(self) -> Logits:
+        """The network's outputs, shape (n, c)."""
+        return self._logits
+
+    @functools.cached_property
+    def _maps(self) -> list[tuple[str, np.ndarray]]:
+        """Name and feature maps (n, u, h, w) of every chosen layer."""
+        specs = choose_layers(self._module, self._images[:1], self._paths)
+        parts: list[list[np.ndarray]] = [[] for _ in specs]
+        for images, _ in self.batches():
+            stream_maps(
+                self._module,
+                specs,
+                images,
+                lambda index, maps: parts[index].append(maps.float().numpy().copy()),
+            )
+        names = [spec.name for spec in specs]
+        return [(n, np.concatenate(part)) for n, part in zip(names, parts, strict=True)]
+
+    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
+        """Birth levels in the layers this filtration is defined for; `tied_rate` is not measured.
+
+        Raises:
+            UnavailableError: There is no such layer.
+        """
+        found = tuple(
+            _births(name, maps, filtration)
+            for name, maps in self._maps
+            if filtration == "cubical" or maps.shape[-1] == maps.shape[-2]
+        )
+        if not found:
+            raise UnavailableError(f"no layer has maps the {filtration} filtration is defined for")
+        return found
+
+
+def _births(name: str, maps: np.ndarray, filtration: Filtration) -> LayerBirths:
+    """Births and flags of the maps (n, u, h, w) of one layer."""
+    low, high = maps.min((2, 3)), maps.max((2, 3))
+    constant, zero = low == high, (low == 0) & (high == 0)
+    return LayerBirths(
+        layer=name,
+        height=maps.shape[2],
+        width=maps.shape[3],
+        birth_levels=birth_levels(maps, filtration=filtration),
+        flags=(constant * FLAG_CONSTANT + zero * FLAG_ZERO).astype(np.uint8),
+        tied_rate=math.nan,
+    )
+
+
+class ReferenceNetwork(nn.Module):
+    """Three convolutions with ReLU, average pooling and a linear map; no normalization.
+
+    Small enough to rescale by hand: see `rescaled`.
+
+    Args:
+        seed: Of its weights; the global random state is not used.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        # on no device, or the usual initialization would use the global random state
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1, device="meta")
+        self.conv2 = nn.Conv2d(6, 8, 3, padding=1, device="meta")
+        self.conv3 = nn.Conv2d(8, 8, 3, padding=1, device="meta")
+        self.head = nn.Linear(8, 3, device="meta")
+        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.to_empty(device="cpu")
+        generator = np.random.default_rng(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                fan_in = max(1, math.prod(parameter.shape[1:]))
+                drawn = generator.normal(size=tuple(parameter.shape)) / math.sqrt(fan_in / 2)
+                parameter.copy_(torch.from_numpy(drawn))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs, shape (n, 3)."""
+        features = self.relu1(self.conv1(images))
+        features = self.pool(self.relu2(self.conv2(features)))
+        logits: Tensor = self.head(self.relu3(self.conv3(features)).mean((2, 3)))
+        return logits
+
+
+def rescaled(
+    network: ReferenceNetwork,
+    how: Literal["node-wise", "layer-uniform"],
+    seed: int = 0,
+    powers_of_two: bool = True,
+) -> ReferenceNetwork:
+    """The same function with other weights: each ReLU's inputs times α > 0, its outputs times 1/α.
+
+    Args:
+        network: Left as it is.
+        how: "node-wise" draws one α per unit, "layer-uniform" one per layer.
+        seed: Of the factors.
+        powers_of_two: Whether α is 2 to an integer power, so that every product is exact.
+    """
+    network = copy.deepcopy(network)
+    generator = np.random.default_rng(seed)
+    layers: list[Any] = [network.conv1, network.conv2, network.conv3, network.head]
+    with torch.no_grad():
+        for layer, following in itertools.pairwise(layers):
+            n_units = len(layer.weight)
+            power = generator.uniform(-3, 3, n_units if how == "node-wise" else 1)
+            if powers_of_two:
+                power = np.where(power < 0, np.floor(power), np.ceil(power))
+            factor = torch.from_numpy(2.0**power).float().expand(n_units)
+            layer.weight *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+            layer.bias *= factor
+            following.weight /= factor.reshape(1, -1, *[1] * (following.weight.ndim - 2))
+    return network
+
+
+def reference_view(network: ReferenceNetwork | None = None) -> ArrayView:
+    """The reference network on 24 images of smoothed noise, 16 × 16 pixels, in three classes."""
+    noise = torch.from_numpy(np.random.default_rng(1).random((24, 3, 18, 18))).float()
+    images = nn.functional.avg_pool2d(noise, 3, 1)
+    images = (images - images.amin()) / (images.amax() - images.amin())
+    return ArrayView(
+        network or ReferenceNetwork(),
+        (images - 0.5) / 0.25,
+        np.arange(24) % 3,
+        data_config=DataConfig((3, 16, 16), (0.5,) * 3, (0.25,) * 3),
+        checkpoint="reference",
+    )
