@@ -101,7 +101,7 @@ def _backdrop(scale: Scale, band: tuple[float, float] | None, reference: float |
         parts.append(
             element("rect", x=percent(left), width=percent(right - left), height=HEIGHT, css="band")
         )
-    parts += [_upright(scale(tick), "grid") for tick in scale.ticks(8)]
+    parts += [_upright(scale(tick), "grid") for tick in scale.ticks(10)]
     if reference is not None:
         parts.append(_upright(scale(reference), "reference"))
     return join(parts)
@@ -131,7 +131,7 @@ def _row(dot: Dot, scale: Scale, backdrop: Markup) -> Markup:
 
 def _axis(scale: Scale) -> Markup:
     """Ticks and their labels."""
-    ticks = scale.ticks(8)
+    ticks = scale.ticks(10)
     parts = []
     for tick, label in zip(ticks, tick_labels(ticks), strict=True):
         share = scale(tick)

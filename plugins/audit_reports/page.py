@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,9 @@ from audit_reports.scatters import scatters
 from audit_reports.tables import Tables
 
 FILE_NAME: Final = "report.html"
+
+#: Characters that no HTML page may hold.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def write(result: AuditResult, folder: Path) -> Path:
@@ -51,7 +55,7 @@ def render(result: AuditResult) -> str:
     tables = Tables.of(result)
     templates = environment()
     script = _asset("report.js")
-    return templates.get_template("report.html").render(
+    text = templates.get_template("report.html").render(
         style=_asset("report.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -64,6 +68,7 @@ def render(result: AuditResult) -> str:
         everything=everything(tables),
         provenance=provenance(tables),
     )
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @functools.cache

@@ -68,7 +68,11 @@ def provenance(tables: Tables) -> Provenance:
         excluded=[(str(k), str(v)) for k, v in list(excluded.items())[:MOST_EXCLUDED]],
         n_excluded_hidden=max(0, len(excluded) - MOST_EXCLUDED),
         checkpoints=rows[:MOST_CHECKPOINTS],
-        shared=[(label, rows[0][key], "") for key, label in _SETTINGS.items() if _same(rows, key)],
+        shared=[
+            (label, rows[0][key], "")
+            for key, label in _SETTINGS.items()
+            if _same(rows, key) and rows[0][key]
+        ],
         varied=[(k, label) for k, label in _SETTINGS.items() if rows and not _same(rows, k)],
         n_checkpoints_hidden=max(0, len(entries) - MOST_CHECKPOINTS),
         layers=_layers(entries),

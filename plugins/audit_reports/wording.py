@@ -142,7 +142,7 @@ def loose(value: Any) -> str:
     if isinstance(value, int):
         return fixed(value, 0)
     if isinstance(value, float):
-        return number(value)
+        return f"{value:.6g}".replace("-", MINUS, 1) if math.isfinite(value) else NONE
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {loose(inner)}" for key, inner in value.items()) or NONE
     if isinstance(value, list | tuple):
