@@ -298,8 +298,8 @@ def draw_sample(
         split: Where from.
         images_per_class: At least 1; None takes every readable image.
         seed: Of the permutation.
-        memo: Keeps digests and decoding results between runs, by image name and `stamp`; values
-            are JSON text. Images whose stamp is empty are always read again.
+        memo: Keeps digests and decoding results between runs, by image name and `stamp`, as JSON
+            text. Images whose stamp is empty are always read again.
 
     Raises:
         ConfigError: `images_per_class` is below 1.
@@ -321,16 +321,13 @@ def draw_sample(
         digests += [digest for _, digest in found]
     labels = np.asarray(split.labels, dtype=np.int64)[chosen]
     sample_ids = tuple(split.sample_ids[index] for index in chosen)
-    content = [
-        list(split.class_names),
-        list(zip(sample_ids, labels.tolist(), digests, strict=True)),
-    ]
+    content = list(zip(sample_ids, labels.tolist(), digests, strict=True))
     return Sample(
         indices=np.asarray(chosen, dtype=np.int64),
         labels=labels,
         sample_ids=sample_ids,
         class_names=tuple(split.class_names),
-        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(json.dumps([split.class_names, content]).encode()).hexdigest(),
         excluded=excluded,
         n_available=len(split.sample_ids),
     )
