@@ -4,6 +4,8 @@ What a file is, is decided by its bytes, never by its name: safetensors, or the 
 `torch.save`, read with `weights_only=True` after a static look at every global its pickle names.
 Everything else is refused, and nothing falls back to unpickling. Sizes a file declares are
 compared with its real size before anything is allocated.
+
+One file on purpose, however long: whoever reviews the way from bytes to weights reads it here.
 """
 
 from __future__ import annotations
