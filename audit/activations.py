@@ -102,7 +102,8 @@ def _is_activation(module: nn.Module) -> bool:
     if isinstance(module, _ACTIVATIONS):
         return True
     name = type(module).__name__.lower()
-    return not any(module.parameters()) and any(word in name for word in _ACTIVATION_NAMES)
+    has_parameters = next(module.parameters(), None) is not None
+    return not has_parameters and any(word in name for word in _ACTIVATION_NAMES)
 
 
 def _layout(

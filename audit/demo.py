@@ -14,9 +14,9 @@ from audit.registry import installed
 from audit.store import write_atomically
 from audit.zoo import TrainTask, factorial_grid, held_out_table, is_trained, train
 
-MODELS: Final = ("test_resnet", "test_byobnet", "test_efficientnet")
-SIDE: Final = 48
-EPOCHS: Final = 6
+MODELS: Final = ("test_resnet", "test_mambaout", "test_efficientnet")
+SIDE: Final = 32
+EPOCHS: Final = 8
 SEED: Final = 0
 
 
@@ -36,7 +36,7 @@ def demo(options: RunOptions) -> AuditResult:
         label_noise=(0.0, 0.3),
         augmentation=(False, True),
         weight_decay=(0.0, 0.3),
-        batch_size=(32, 128),
+        batch_size=(32, 64),
         epochs=EPOCHS,
         learning_rate=3e-3,
         side=SIDE,

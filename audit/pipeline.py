@@ -83,10 +83,11 @@ def run(
     held_out = held_out_path(study.config)
     if held_out is not None:
         correlation.read_held_out(held_out, study.names)
-    measure(study)
-    if held_out is not None:
-        correlate_folder(folder)
-    rank_folder(folder)
+    measures = measure(study)
+    if set(measures["measure"]) != {ALL_MEASURES}:
+        if held_out is not None:
+            correlate_folder(folder)
+        rank_folder(folder)
     return report_folder(folder, study.registry)
 
 

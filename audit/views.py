@@ -167,7 +167,7 @@ class CheckpointView(TrainView):
         subject = self._subject
         module = self._source.create(subject.model, subject.model_args, subject.weights is None)
         if subject.weights is not None:
-            weights = read_weights(subject.weights)
+            weights = read_weights(subject.weights, subject.weights_digest)
             self.notes = (*weights.notes, *fit_weights(module, weights, subject.weights))
         return module
 

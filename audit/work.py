@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from audit.units import unit_frame
 from audit.views import CheckpointView, Subject, one_math_thread
 
 T = TypeVar("T")
+_log = logging.getLogger("genaudit.work")
 
 #: Changes whenever a column of the unit table would.
 UNITS_VERSION = "1"
@@ -105,6 +107,7 @@ def _attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return step(), None
     except Exception as error:  # noqa: BLE001  networks and plugins may raise anything
+        _log.debug("a step failed", exc_info=True)
         return None, error
 
 
