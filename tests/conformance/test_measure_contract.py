@@ -1,0 +1,308 @@
+import math
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from audit.conformance import (
+    ArrayView,
+    ReferenceNetwork,
+    check_invariance,
+    check_measure,
+    reference_view,
+    rescaled,
+)
+from audit.contracts import DataConfig, MeasureEntry, Value
+from audit.errors import DataError, PluginError, UnavailableError
+from audit_measures import genaudit_measures
+
+MEASURES = {entry.name: entry for entry in genaudit_measures()}
+NETWORKS = (
+    "test_resnet",
+    "test_byobnet",
+    "test_convnext",
+    "test_efficientnet",
+    "test_mambaout",
+    "test_vit",
+)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measure_keeps_its_contract(name):
+    values = check_measure(MEASURES[name])
+    assert {value.status for value in values.values()} == {"ok"}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def timm_view(request):
+    """A network with untrained weights on eight images of smoothed noise."""
+    side, size = (64, {"img_size": 64}) if request.param == "test_vit" else (32, {})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model(request.param, in_chans=1, num_classes=3, **size)
+    noise = torch.from_numpy(np.random.default_rng(0).random((8, 1, side + 2, side + 2))).float()
+    images = nn.functional.avg_pool2d(noise, 3, 1)
+    config = DataConfig((1, side, side), (0.5,), (0.25,))
+    return ArrayView(network, (images - 0.5) / 0.25, np.arange(8) % 3, data_config=config)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_measure_gives_a_number_or_a_reason_for_timm_networks(name, timm_view, monkeypatch):
+    monkeypatch.setattr("audit.conformance.measures.check_invariance", lambda entry: None)
+    values = check_measure(MEASURES[name], timm_view)
+    for part, value in values.items():
+        may_lack = name == "path_norm" or part == "depth_slope" or part.startswith("layer_")
+        assert value.status == "ok" or may_lack, (part, value)
+
+
+@pytest.mark.parametrize("how", ["node-wise", "layer-uniform"])
+def test_rescaling_keeps_the_function_to_the_bit_and_changes_the_weights(how):
+    network = ReferenceNetwork()
+    other = rescaled(network, how)
+    view, after = reference_view(network), reference_view(other)
+    assert np.array_equal(view.logits(), after.logits())
+    changed = [
+        not torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True)
+    ]
+    assert changed == [True] * 7 + [False]
+    for filtration in ("clique", "cubical"):
+        for a, b in zip(view.births(filtration), after.births(filtration), strict=True):
+            assert np.array_equal(a.birth_levels, b.birth_levels)
+            assert np.array_equal(a.flags, b.flags)
+
+
+def test_rescaling_by_any_factor_keeps_the_function_up_to_rounding():
+    network = ReferenceNetwork()
+    other = rescaled(network, "node-wise", powers_of_two=False)
+    before, after = reference_view(network).logits(), reference_view(other).logits()
+    np.testing.assert_allclose(before, after, rtol=1e-4, atol=1e-5)
+
+
+def entry(compute, **changes):
+    described = {
+        "name": "example",
+        "summary": "an example",
+        "version": "1",
+        "direction": "none",
+        "invariance": "node-wise",
+        "cost": "weights",
+    }
+    return MeasureEntry(compute=compute, **described | changes)
+
+
+def refused(bad, message, view=None):
+    with pytest.raises(PluginError, match=re.escape(message)):
+        check_measure(bad, view)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Bad Name"}, "name must be lower-case words joined by '_', variants by '.'"),
+        ({"version": ""}, "version must be a word"),
+        ({"summary": "two\nlines"}, "summary must be one line"),
+        ({"direction": "up"}, "direction must be one of ('higher', 'lower', 'none')"),
+        ({"invariance": "N"}, "invariance must be one of"),
+        ({"cost": "much"}, "cost must be one of"),
+        ({"filtrations": ("rips",)}, "filtrations must be of ('clique', 'cubical')"),
+        ({"filtrations": "clique"}, "filtrations must be of ('clique', 'cubical')"),
+    ],
+)
+def test_check_measure_refuses_a_description(changes, message):
+    refused(entry(lambda view: 1.0, **changes), f": {message}")
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ({}, "must give at least one part; it gave none"),
+        (math.nan, "part '' is nan: give Value.undefined with the reason"),
+        ("1", "part '' must be a number or a Value; found str"),
+        (True, "part '' must be a number or a Value; found bool"),
+        (torch.tensor(1.0), "part '' must be a number or a Value; found Tensor"),
+        ({"Part": 1.0}, "a part must be named by lower-case words joined by '_'; found 'Part'"),
+        ({1: 1.0}, "a part must be named by lower-case words joined by '_'; found 1"),
+        (Value(math.inf), "part '' is inf with status \"ok\""),
+        (Value(1.0, "maybe"), "must have a status of"),
+        (Value(math.nan, "undefined"), "must be NaN with a reason"),
+        (Value(1.0, "undefined", "but it has one"), "must be NaN with a reason"),
+    ],
+)
+def test_check_measure_refuses_what_is_neither_number_nor_reason(measured, message):
+    refused(entry(lambda view: measured), message)
+
+
+def test_check_measure_takes_unavailable_for_an_answer():
+    def compute(view):
+        raise UnavailableError("it needs the initial weights")
+
+    values = check_measure(entry(compute, invariance="none"))
+    assert values == {"": values[""]}
+    assert (values[""].status, values[""].reason) == ("unavailable", "it needs the initial weights")
+
+
+def test_check_measure_refuses_numbers_that_do_not_repeat():
+    numbers = iter(range(100))
+    refused(entry(lambda view: next(numbers)), "must give the same number every time")
+    parts = iter("abcdefgh")
+    refused(entry(lambda view: {next(parts): 1}), "must give the same parts every time")
+
+
+def double_first_weight(view):
+    next(view.module.parameters()).mul_(2)
+    return 1.0
+
+
+def train_mode(view):
+    view.module.train()
+    return 1.0
+
+
+def leave_hook(view):
+    view.module.register_forward_hook(lambda *call: None)
+    return 1.0
+
+
+def leave_gradient(view):
+    parameter = next(view.module.parameters())
+    parameter.grad = torch.zeros_like(parameter)
+    return 1.0
+
+
+def add_parameter(view):
+    view.module.extra = nn.Parameter(torch.zeros(1))
+    return 1.0
+
+
+def ask_gradient(view):
+    next(view.module.parameters()).requires_grad_(True)
+    return 1.0
+
+
+def draw_from(source):
+    def compute(view):
+        source()
+        return 1.0
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("compute", "what"),
+    [
+        (double_first_weight, "tensor conv1.weight"),
+        (train_mode, "training mode of the network"),
+        (leave_hook, "hooks of the network"),
+        (leave_gradient, "gradient of conv1.weight"),
+        (ask_gradient, "requires_grad of conv1.weight"),
+        (add_parameter, "tensor extra"),
+        (draw_from(lambda: torch.rand(1)), "global random state of torch"),
+        (draw_from(np.random.rand), "global random state of numpy"),
+        (draw_from(__import__("random").random), "global random state of random"),
+    ],
+)
+def test_check_measure_names_what_was_changed(compute, what):
+    refused(
+        entry(compute),
+        "measure 'example' must leave the network and the process as they were; it changed the "
+        f"{what} (work on a copy, and take randomness from view.generator)",
+    )
+
+
+def test_check_measure_accepts_weights_that_are_not_finite():
+    network = ReferenceNetwork()
+    network.conv1.weight.data[0] = math.nan
+    assert check_measure(entry(lambda view: 1.0), reference_view(network))[""].value == 1
+
+
+def test_check_measure_holds_cost_and_filtrations_against_what_is_asked():
+    def births(view):
+        return float(view.births("cubical")[0].birth_levels.mean())
+
+    refused(
+        entry(births),
+        "asks for births under ['cubical']; its filtrations must say so, and are ()",
+    )
+    refused(
+        entry(births, filtrations=("cubical",), cost="forward"),
+        "declares cost 'forward', but asks the view for ['cubical'], which costs 'topology'",
+    )
+    refused(
+        entry(lambda view: float(view.logits().mean())),
+        "declares cost 'weights', but asks the view for ['logits'], which costs 'forward'",
+    )
+    check_measure(entry(births, filtrations=("cubical",), cost="topology"))
+
+
+def product_of_norms(view):
+    networks = [part for part in view.module.modules() if hasattr(part, "weight")]
+    return math.prod(float(part.weight.double().norm()) for part in networks)
+
+
+def norm(view):
+    return sum(float(p.double().square().sum()) for p in view.module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("compute", "truth"),
+    [
+        (lambda view: 1.0, "node-wise"),
+        (product_of_norms, "layer-uniform"),
+        (norm, "none"),
+    ],
+)
+@pytest.mark.parametrize("declared", ["node-wise", "layer-uniform", "none"])
+def test_check_invariance_accepts_the_truth_alone(compute, truth, declared):
+    declares = entry(compute, invariance=declared)
+    if declared == truth:
+        check_invariance(declares)
+        return
+    with pytest.raises(
+        PluginError,
+        match=f"declares invariance '{declared}', but is '{truth}' on the reference network: ",
+    ):
+        check_invariance(declares)
+
+
+def test_array_view_refuses_labels_that_do_not_fit():
+    message = r"found \(2, 3, 8, 8\) and \(3,\)"
+    with pytest.raises(DataError, match=message):
+        ArrayView(ReferenceNetwork(), torch.zeros(2, 3, 8, 8), [0, 1, 2])
+
+
+def test_array_view_copies_the_network_and_gives_all_images_in_order():
+    network = ReferenceNetwork().train()
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    view = ArrayView(network, images, [0, 1, 2, 0, 1], batch_size=2)
+    assert view.module is not network
+    assert network.training
+    assert not view.module.training
+    assert view.class_names == ("0", "1", "2")
+    assert view.data_config == DataConfig((3, 8, 8), (0.0,) * 3, (1.0,) * 3)
+    batches = list(view.batches())
+    assert torch.equal(torch.cat([images for images, _ in batches]), images)
+    assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 2, 0, 1]
+
+
+def test_array_view_has_no_clique_births_for_maps_that_are_not_square():
+    view = ArrayView(ReferenceNetwork(), torch.rand(2, 3, 12, 20), [0, 1])
+    assert [layer.height for layer in view.births("cubical")] == [12, 6]
+    with pytest.raises(UnavailableError, match="no layer has maps the clique filtration is"):
+        view.births("clique")
+    assert check_measure(MEASURES["feature_entropy.clique"], view)[""].status == "unavailable"
+
+
+def test_array_view_flags_dead_and_constant_maps():
+    network = ReferenceNetwork()
+    with torch.no_grad():
+        network.conv1.weight.zero_()
+        network.conv1.bias.copy_(torch.tensor([-1.0, 0, 0, 1, 1, 1]))
+    view = reference_view(network)
+    named = ArrayView(network, view._images, view.labels, layers=["relu1"])
+    (layer,) = named.births("cubical")
+    assert layer.layer == "relu1"
+    assert np.array_equal(layer.flags, np.tile([3, 3, 3, 1, 1, 1], (24, 1)))
+    assert (layer.birth_levels == -1).all()
