@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from audit.correlation import correlate as correlate
     from audit.entropy import feature_entropy as feature_entropy
     from audit.errors import AuditError as AuditError
+    from audit.inspection import unit_table as unit_table
     from audit.pipeline import run as run
-    from audit.pipeline import unit_table as unit_table
     from audit.ranking import GeneralizationRanker as GeneralizationRanker
     from audit.registry import list_measures as list_measures
     from audit.registry import list_plugins as list_plugins
@@ -29,7 +29,7 @@ _HOME = {
     "birth_levels": "audit.topology",
     "NO_BIRTH": "audit.arrays",
     "feature_entropy": "audit.entropy",
-    "unit_table": "audit.pipeline",
+    "unit_table": "audit.inspection",
     "run": "audit.pipeline",
     "AuditResult": "audit.contracts",
     "correlate": "audit.correlation",
