@@ -17,7 +17,7 @@ from audit.errors import ConfigError
 from audit.topology.clique import full_levels, paper_levels
 from audit.topology.inputs import Maps
 
-_PIXELS_PER_CHUNK: Final = 1 << 17
+_PIXELS_PER_CHUNK: Final = 1 << 18
 _PIXELS_WORTH_THREADS: Final = 1 << 16
 _Kernel = Callable[[np.ndarray, np.ndarray], None]
 

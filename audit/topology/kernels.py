@@ -34,20 +34,18 @@ def _ring_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.n
 
     Bits 0 to 7 run clockwise from the upper left. Returns the number of 8-connected runs among the
     neighbours, whether the pixel fills a hole (all four edge neighbours are in), one neighbour of
-    each run, and the row and column steps to the neighbours.
+    each run, towards its middle, and the row and column steps to the neighbours.
     """
     rows = np.array([-1, -1, -1, 0, 1, 1, 1, 0])
     columns = np.array([-1, 0, 1, 1, 1, 0, -1, -1])
     runs = np.zeros(256, np.uint8)
     fills = np.zeros(256, np.uint8)
-    first_of_run = np.zeros((256, 4), np.uint8)
+    of_run = np.zeros((256, 4), np.uint8)
     for mask in range(256):
         waiting = [bit for bit in range(8) if mask >> bit & 1]
         fills[mask] = all(mask >> bit & 1 for bit in (1, 3, 5, 7))
         while waiting:
             run = [waiting.pop(0)]
-            first_of_run[mask, runs[mask]] = run[0]
-            runs[mask] += 1
             for bit in run:
                 near = [
                     other
@@ -56,21 +54,44 @@ def _ring_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.n
                 ]
                 run += near
                 waiting = [other for other in waiting if other not in near]
-    return runs, fills, first_of_run, rows, columns
+            clockwise = sorted(run, key=lambda bit: (bit - 4) % 8 if {0, 7} <= set(run) else bit)
+            of_run[mask, runs[mask]] = clockwise[len(run) // 2]
+            runs[mask] += 1
+    return runs, fills, of_run, rows, columns
 
 
-_RUNS, _FILLS, _FIRST_OF_RUN, _ROW_STEP, _COLUMN_STEP = _ring_tables()
-_CRITICAL = ((_RUNS >= 2) | (_FILLS == 1)).astype(np.uint8)
+_RUNS, _FILLS, _OF_RUN, _ROW_STEP, _COLUMN_STEP = _ring_tables()
+
+
+@compiled
+def _pivot(keys: np.ndarray, start: int, end: int, wanted: int) -> Any:
+    """A key below which about `wanted` of the part are not, from a few keys here and there.
+
+    The largest of s keys has about 1/(s + 1) of the part above it; where half of the part or more
+    is wanted it is the median of three.
+    """
+    size = end - start
+    samples = min(size // wanted, 31)
+    step = size // (samples + 4)
+    at = start + (start * 40503 + size * 2654435761) % (step + 1)
+    if samples < 3:
+        a, b, c = keys[at], keys[at + step], keys[at + 2 * step]
+        return max(min(a, b), min(max(a, b), c))
+    pivot = keys[at]
+    for k in range(1, samples):
+        pivot = max(pivot, keys[at + k * step])
+    return pivot
 
 
 @compiled
 def _partition_front(
-    keys: np.ndarray, ids: np.ndarray, start: int, bounds: np.ndarray, depth: int
+    keys: np.ndarray, ids: np.ndarray, start: int, bounds: np.ndarray, depth: int, wanted: int
 ) -> int:
     """Sort the next few largest keys to `start`, as far as `bounds[depth - 1]`; returns `depth`.
 
     Incremental quicksort (Paredes & Navarro 2006): `bounds` is a stack of ends, every key before
-    an end being greater than every key after it. Only the first part is ever refined.
+    an end being greater than every key after it. Only the first part is ever refined. `wanted` is
+    a guess at how many keys will be read in all.
     """
     while bounds[depth - 1] <= start:
         depth -= 1
@@ -88,9 +109,7 @@ def _partition_front(
                 keys[j] = key
                 ids[j] = name
             return depth
-        step = (start * 40503 + size * 2654435761) % (size // 3)
-        a, b, c = keys[start + step], keys[start + size // 3 + step], keys[end - 1 - step]
-        pivot = max(min(a, b), min(max(a, b), c))
+        pivot = _pivot(keys, start, end, wanted)
         split = start
         for i in range(start, end):
             key, name = keys[i], ids[i]
@@ -122,6 +141,28 @@ def _find(parent: np.ndarray, i: int) -> int:
         parent[i] = parent[parent[i]]
         i = parent[i]
     return i
+
+
+@compiled
+def _all_finite(bits: np.ndarray, infinity: int, absent: Any) -> bool:
+    """Whether no bit pattern is that of an infinity or NaN; `absent` lies below every other."""
+    highest = bits[0]
+    highest_negative = absent
+    for i in range(bits.size):
+        pattern = bits[i]
+        highest = max(highest, pattern)
+        highest_negative = max(highest_negative, pattern if pattern < 0 else absent)
+    return bool(highest < infinity and highest_negative < absent + infinity - 1)
+
+
+@compiled
+def _load(bits: np.ndarray, keys: np.ndarray, sign_mask: Any) -> None:
+    """Order-preserving integer keys of floats, −0 as 0."""
+    rows, columns = bits.shape
+    for r in range(rows):
+        for c in range(columns):
+            magnitude = bits[r, c] & sign_mask
+            keys[r, c] = -magnitude if bits[r, c] < 0 else magnitude
 
 
 # --- clique --------------------------------------------------------------------------------------
@@ -274,7 +315,7 @@ def _clique_birth(
     while position < n_edges and level < most_levels:
         level += 1
         if position == ready:
-            depth = _partition_front(keys, ids, position, bounds, depth)
+            depth = _partition_front(keys, ids, position, bounds, depth, n + 4)
             ready = bounds[depth - 1]
         start = position
         key = keys[start]
@@ -327,10 +368,12 @@ def clique_births(
     adjacency = np.empty((n, words), np.uint64)
     parent = np.empty(n, np.int32)
     bounds = np.empty(n_edges + 2, np.int32)
+    absent = np.full(1, -sign_mask, bits.dtype)[0]
     for index in range(m):
-        if _load(bits[index].ravel(), square.ravel(), sign_mask) >= infinity:
+        if not _all_finite(bits[index].ravel(), infinity, absent):
             births[index] = NOT_FINITE
             continue
+        _load(bits[index], square, sign_mask)
         edge = 0
         for u in range(n):
             for v in range(u + 1, n):
@@ -340,17 +383,6 @@ def clique_births(
         births[index] = _clique_birth(
             keys, ids, adjacency, parent, bounds, least_level, most_levels
         )
-
-
-@compiled
-def _load(bits: np.ndarray, keys: np.ndarray, sign_mask: Any) -> Any:
-    """Order-preserving integer keys of floats, −0 as 0; returns the largest exponent pattern."""
-    largest = bits[0] & sign_mask
-    for i in range(bits.size):
-        magnitude = bits[i] & sign_mask
-        largest = max(largest, magnitude)
-        keys[i] = -magnitude if bits[i] < 0 else magnitude
-    return largest
 
 
 # --- cubical -------------------------------------------------------------------------------------
@@ -372,45 +404,88 @@ def _hole_bound(grid: np.ndarray, stride: int, first: int, last: int, absent: in
 
 @compiled
 def _upper_masks(grid: np.ndarray, stride: int, first: int, last: int, masks: np.ndarray) -> None:
-    """Bit mask of the neighbours that enter before each pixel; ties enter in index order."""
-    count = last - first
+    """Bit masks of the neighbours that enter before each pixel; ties enter in index order."""
     middle, out = grid[first:last], masks[first:last]
-    a = grid[first - stride - 1 : last - stride - 1]
-    b = grid[first - stride : last - stride]
-    c = grid[first - stride + 1 : last - stride + 1]
-    d = grid[first + 1 : last + 1]
-    e = grid[first + stride + 1 : last + stride + 1]
-    f = grid[first + stride : last + stride]
-    g = grid[first + stride - 1 : last + stride - 1]
-    h = grid[first - 1 : last - 1]
-    for i in range(count):
+    nw = grid[first - stride - 1 : last - stride - 1]
+    n = grid[first - stride : last - stride]
+    ne = grid[first - stride + 1 : last - stride + 1]
+    e = grid[first + 1 : last + 1]
+    se = grid[first + stride + 1 : last + stride + 1]
+    s = grid[first + stride : last + stride]
+    sw = grid[first + stride - 1 : last + stride - 1]
+    w = grid[first - 1 : last - 1]
+    for i in range(last - first):
         x = middle[i]
-        low = (a[i] >= x) | (b[i] >= x) << 1 | (c[i] >= x) << 2 | (d[i] > x) << 3
-        high = (e[i] > x) << 4 | (f[i] > x) << 5 | (g[i] > x) << 6 | (h[i] >= x) << 7
+        low = (nw[i] >= x) | (n[i] >= x) << 1 | (ne[i] >= x) << 2 | (e[i] > x) << 3
+        high = (se[i] > x) << 4 | (s[i] > x) << 5 | (sw[i] > x) << 6 | (w[i] >= x) << 7
         out[i] = low | high
 
 
 @compiled
-def _critical_pixels(
-    grid: np.ndarray,
-    masks: np.ndarray,
-    uphill: np.ndarray,
-    first: int,
-    last: int,
-    least: int,
-    keys: np.ndarray,
-    ids: np.ndarray,
-    parent: np.ndarray,
-) -> int:
-    """Collect the pixels that can change β₁, and point every other at a neighbour above it."""
-    count = 0
-    for i in range(first, last):
+def _flag_from(grid: np.ndarray, first: int, last: int, least: Any, flags: np.ndarray) -> None:
+    """Flag the pixels of at least `least`."""
+    values, out = grid[first:last], flags[first:last]
+    for i in range(last - first):
+        out[i] = values[i] >= least
+
+
+@compiled
+def _unflag_regular(masks: np.ndarray, flags: np.ndarray) -> None:
+    """Take the flag from pixels that cannot change β₁: those that touch one run, or nothing.
+
+    Edge neighbours that are absent and followed clockwise by a present one count the runs (Yokoi's
+    connectivity number). All is done in eight bits, so that a vector holds many pixels.
+    """
+    for i in range(masks.size):
         mask = masks[i]
-        parent[i] = i + uphill[mask]
-        keys[count] = grid[i]
-        ids[count] = i
-        count += _CRITICAL[mask] & (grid[i] >= least)
+        gaps = np.uint8(~mask)
+        next_gap = np.uint8(gaps >> 1 | gaps << 7)
+        gap_after = np.uint8(gaps >> 2 | gaps << 6)
+        ends = np.uint8(0b10101010 & gaps & ~(next_gap & gap_after))
+        others = np.uint8(ends & np.uint8(ends - 1))
+        flags[i] &= (others != 0) | ((ends == 0) & (mask != 0))
+
+
+@compiled
+def _collect(
+    grid: np.ndarray, critical: np.ndarray, words: np.ndarray, keys: np.ndarray, ids: np.ndarray
+) -> int:
+    """Keys and ids of the flagged pixels, found eight flags at a time; returns their count."""
+    count = 0
+    for word in range(words.size):
+        if words[word]:
+            for i in range(8 * word, 8 * word + 8):
+                keys[count] = grid[i]
+                ids[count] = i
+                count += critical[i]
     return count
+
+
+@compiled
+def _collect_keys(grid: np.ndarray, flags: np.ndarray, words: np.ndarray, keys: np.ndarray) -> int:
+    """As `_collect`, without the ids."""
+    count = 0
+    for word in range(words.size):
+        if words[word]:
+            for i in range(8 * word, 8 * word + 8):
+                keys[count] = grid[i]
+                count += flags[i]
+    return count
+
+
+@compiled
+def _summit(parent: np.ndarray, masks: np.ndarray, uphill: np.ndarray, i: int) -> int:
+    """Representative of a pixel's component: uphill to a maximum, then as the saddles joined."""
+    while True:
+        if parent[i] < 0:
+            parent[i] = i + uphill[masks[i]]
+        above = parent[i]
+        if above == i:
+            return i
+        if parent[above] < 0:
+            parent[above] = above + uphill[masks[above]]
+        parent[i] = parent[above]
+        i = parent[i]
 
 
 @compiled
@@ -420,6 +495,7 @@ def _cubical_birth_key(
     count: int,
     masks: np.ndarray,
     steps: np.ndarray,
+    uphill: np.ndarray,
     parent: np.ndarray,
     bounds: np.ndarray,
     absent: int,
@@ -437,7 +513,7 @@ def _cubical_birth_key(
     holes = 0
     while position < count:
         if position == ready:
-            depth = _partition_front(keys, ids, position, bounds, depth)
+            depth = _partition_front(keys, ids, position, bounds, depth, count)
             ready = bounds[depth - 1]
         key = keys[position]
         while position < ready and keys[position] == key:
@@ -447,9 +523,9 @@ def _cubical_birth_key(
             if _FILLS[mask]:
                 holes -= 1
                 continue
-            root = _find(parent, pixel + steps[_FIRST_OF_RUN[mask, 0]])
+            root = _summit(parent, masks, uphill, pixel + steps[_OF_RUN[mask, 0]])
             for k in range(1, _RUNS[mask]):
-                other = _find(parent, pixel + steps[_FIRST_OF_RUN[mask, k]])
+                other = _summit(parent, masks, uphill, pixel + steps[_OF_RUN[mask, k]])
                 if other == root:
                     holes += 1
                 else:
@@ -460,26 +536,21 @@ def _cubical_birth_key(
 
 
 @compiled
-def _distinct_from(
-    grid: np.ndarray, first: int, last: int, least: int, keys: np.ndarray, table: np.ndarray
-) -> int:
-    """Number of distinct keys of at least `least`: the dense rank of `least`."""
-    count = 0
-    for i in range(first, last):
-        keys[count] = grid[i]
-        count += grid[i] >= least
-    size_bits = 2
-    while (1 << size_bits) < 2 * count:
-        size_bits += 1
+def _count_distinct(keys: np.ndarray, count: int, absent: Any, table: np.ndarray) -> int:
+    """Number of distinct keys among the first `count`, by a table no more than a quarter full."""
+    size_bits = np.uint64(2)
+    while (1 << size_bits) < 4 * count:
+        size_bits += np.uint64(1)
     size = 1 << size_bits
-    table[:size] = least - 1
+    wrap = np.uint64(size - 1)
+    table[:size] = absent
     distinct = 0
     for i in range(count):
         key = keys[i]
         mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-        slot = np.int64(mixed >> np.uint64(64 - size_bits))
-        while table[slot] >= least and table[slot] != key:
-            slot = (slot + 1) & (size - 1)
+        slot = mixed >> (np.uint64(64) - size_bits)
+        while table[slot] != key and table[slot] != absent:
+            slot = (slot + np.uint64(1)) & wrap
         distinct += table[slot] != key
         table[slot] = key
     return distinct
@@ -499,33 +570,36 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
     first, last = stride + 1, (h + 1) * stride
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     absent = -sign_mask
-    padded = (h + 2) * stride + 2
+    padded = (h + 2) * stride + 8 & ~7
     grid = np.full(padded, absent, bits.dtype)
-    masks = np.empty(padded, np.uint8)
+    inside = grid[first : first + h * stride].reshape(h, stride)[:, :w]
+    masks = np.zeros(padded, np.uint8)
+    critical = np.zeros(padded, np.uint8)
+    words = critical.view(np.uint64)
     parent = np.empty(padded, np.int32)
     keys = np.empty(padded, bits.dtype)
     ids = np.empty(padded, np.int32)
     bounds = np.empty(padded, np.int32)
-    table = np.empty(4 * padded, bits.dtype)
+    table = np.empty(8 * padded, bits.dtype)
     steps = _ROW_STEP * stride + _COLUMN_STEP
     uphill = np.zeros(256, np.int32)
     for mask in range(1, 256):
-        uphill[mask] = steps[_FIRST_OF_RUN[mask, 0]]
+        uphill[mask] = steps[_OF_RUN[mask, 0]]
     for index in range(m):
-        largest = bits[index, 0, 0] & sign_mask
-        for r in range(h):
-            start = (r + 1) * stride + 1
-            row = _load(bits[index, r], grid[start : start + w], sign_mask)
-            largest = max(largest, row)
-        if largest >= infinity:
+        births[index] = NO_BIRTH
+        if not _all_finite(bits[index].ravel(), infinity, grid[0]):
             births[index] = NOT_FINITE
             continue
-        births[index] = NO_BIRTH
+        _load(bits[index], inside, sign_mask)
         bound = _hole_bound(grid, stride, first, last, grid[0])
+        least = max(bound, grid[0] + 1)
         _upper_masks(grid, stride, first, last, masks)
-        count = _critical_pixels(
-            grid, masks, uphill, first, last, max(bound, absent + 1), keys, ids, parent
-        )
-        key = _cubical_birth_key(keys, ids, count, masks, steps, parent, bounds, absent)
+        _flag_from(grid, first, last, least, critical)
+        _unflag_regular(masks, critical)
+        count = _collect(grid, critical, words, keys, ids)
+        parent[:] = -1
+        key = _cubical_birth_key(keys, ids, count, masks, steps, uphill, parent, bounds, absent)
         if key != absent:
-            births[index] = _distinct_from(grid, first, last, key, keys, table)
+            _flag_from(grid, first, last, key, critical)
+            count = _collect_keys(grid, critical, words, keys)
+            births[index] = _count_distinct(keys, count, grid[0], table)
