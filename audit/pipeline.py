@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -14,6 +13,19 @@ from audit import correlation, ranking
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
 from audit.errors import ConfigError, DataError
+from audit.record import (
+    ACCURACIES,
+    CORRELATIONS,
+    MEASURES,
+    RANKING,
+    RUN,
+    UNITS,
+    file_sha256,
+    is_current,
+    read_run,
+    stage_digest,
+    write_run,
+)
 from audit.registry import Registry, installed
 from audit.store import write_atomically
 from audit.study import Study, describe, resolve
@@ -39,13 +51,6 @@ from audit.work import (
 
 if TYPE_CHECKING:
     from audit.views import Subject
-
-MEASURES: Final = "measures.csv"
-UNITS: Final = "units.parquet"
-ACCURACIES: Final = "accuracies.csv"
-CORRELATIONS: Final = "correlations.csv"
-RANKING: Final = "ranking.csv"
-RUN: Final = "run.json"
 
 
 def run(
@@ -84,6 +89,9 @@ def run(
     if held_out is not None:
         correlation.read_held_out(held_out, study.names)
     measures = measure(study)
+    if held_out is None:
+        for name in (ACCURACIES, CORRELATIONS):
+            (folder / name).unlink(missing_ok=True)
     if set(measures["measure"]) != {ALL_MEASURES}:
         if held_out is not None:
             correlate_folder(folder)
@@ -108,8 +116,8 @@ def held_out_path(config: AuditConfig) -> Path | None:
 def measure(study: Study) -> pd.DataFrame:
     """Compute what the store lacks, and write `measures.csv`, `units.parquet` and `run.json`.
 
-    Tables of later stages that an earlier run left in the folder are removed: they no longer
-    belong to these measures.
+    Tables of later stages that an earlier run left in the folder are removed, unless the
+    measures come out as they were.
 
     Returns:
         The measures table.
@@ -133,11 +141,17 @@ def measure(study: Study) -> pd.DataFrame:
         tables = [read_units(subject, f, study.store) for f in filtrations_of(study.measures)]
         units += [table for table in tables if table is not None]
     frame = measures_frame(rows)
+    record = describe(study)
+    before = file_sha256(folder / MEASURES)
     write_csv(frame, folder / MEASURES)
     _write_units(units, folder / UNITS)
-    for name in (ACCURACIES, CORRELATIONS, RANKING):
-        (folder / name).unlink(missing_ok=True)
-    _write_run(folder, describe(study))
+    if file_sha256(folder / MEASURES) == before and (folder / RUN).exists():
+        earlier = read_run(folder)
+        record |= {name: earlier[name] for name in ("correlation", "ranking") if name in earlier}
+    else:
+        for name in (ACCURACIES, CORRELATIONS, RANKING):
+            (folder / name).unlink(missing_ok=True)
+    write_run(folder, record)
     return frame
 
 
@@ -249,25 +263,36 @@ def correlate_folder(
             )
         table = Path(record["base"]) / config["held_out"]["table"]
     held_out, notes = correlation.read_held_out(table, sorted(measures["checkpoint"].unique()))
+    write_csv(held_out, folder / ACCURACIES)
+    inputs = stage_digest(
+        ("statistics", "correlation"),
+        measures=file_sha256(folder / MEASURES),
+        accuracies=file_sha256(folder / ACCURACIES),
+        target=target,
+        seed=record["seed"],
+    )
+    path = folder / CORRELATIONS
+    if is_current(record.get("correlation"), inputs, path):
+        return read_csv(path, "correlations", ())
     wide = wide_frame(measures, held_out)
-    directions = _directions(record, wide)
     statistics = correlation.correlate(
         wide,
         target,
         measures=sorted(set(measures["measure"]) - {ALL_MEASURES}),
-        directions=directions,
+        directions=_directions(record, wide),
         seed=record["seed"],
     )
-    write_csv(held_out, folder / ACCURACIES)
-    write_csv(statistics, folder / CORRELATIONS)
+    write_csv(statistics, path)
     record["correlation"] = {
         "target": target,
         "table": str(table),
         "n_models": int(wide["held_out_accuracy"].notna().sum()),
         "notes": list(notes),
         **statistics.attrs,
+        "inputs": inputs,
+        "sha256": file_sha256(path),
     }
-    _write_run(folder, record)
+    write_run(folder, record)
     return statistics
 
 
@@ -275,7 +300,7 @@ def rank_folder(folder: Path) -> pd.DataFrame:
     """Rank the checkpoints of an output folder; by known accuracies if `correlate` found any.
 
     Raises:
-        DataError: A table cannot be read.
+        DataError: A table cannot be read, or every checkpoint failed.
     """
     record = read_run(folder)
     measures = read_measures(folder / MEASURES)
@@ -283,10 +308,19 @@ def rank_folder(folder: Path) -> pd.DataFrame:
     wide = wide_frame(measures, held_out)
     if wide.empty:
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
+    inputs = stage_digest(
+        ("statistics", "ranking"),
+        measures=file_sha256(folder / MEASURES),
+        accuracies=file_sha256(folder / ACCURACIES),
+        seed=record["seed"],
+    )
+    path = folder / RANKING
+    if is_current(record.get("ranking"), inputs, path):
+        return read_csv(path, "ranking", ())
     found = ranking.rank_table(wide, directions=_directions(record, wide), seed=record["seed"])
-    write_csv(found.table, folder / RANKING)
-    record["ranking"] = found.about
-    _write_run(folder, record)
+    write_csv(found.table, path)
+    record["ranking"] = {**found.about, "inputs": inputs, "sha256": file_sha256(path)}
+    write_run(folder, record)
     return found.table
 
 
@@ -318,30 +352,6 @@ def read_result(folder: Path) -> AuditResult:
         run=read_run(folder),
         output=folder,
     )
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` holds.
-
-    Raises:
-        DataError: There is none, or it cannot be read.
-    """
-    path = folder / RUN
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} holds no audit ({RUN} is missing); `genaudit measure -o {folder}` writes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return record
-
-
-def _write_run(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write `run.json`."""
-    text = json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
-    write_atomically(folder / RUN, text.encode())
 
 
 def _directions(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:

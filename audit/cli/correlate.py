@@ -28,10 +28,11 @@ def command(folder: Path, held_out: Path | None, target: str, as_json: bool) -> 
     """Correlate the measures in FOLDER with held-out accuracies; write correlations.csv."""
     from audit import pipeline
     from audit.cli.show import print_correlations, print_json, records
+    from audit.record import CORRELATIONS
 
     frame = pipeline.correlate_folder(folder, held_out, target)
     if as_json:
         print_json(records(frame))
     else:
         print_correlations(frame, rows=len(frame))
-        click.echo(f"Correlations: {folder / pipeline.CORRELATIONS}")
+        click.echo(f"Correlations: {folder / CORRELATIONS}")

@@ -19,6 +19,7 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
     """Measure the checkpoints of CONFIG; write measures.csv, units.parquet and run.json."""
     from audit import pipeline
     from audit.cli.show import print_json, print_table, records
+    from audit.record import MEASURES
     from audit.registry import installed
     from audit.study import resolve
     from audit.table import ALL_MEASURES
@@ -34,6 +35,6 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
         print_table(counts)
         for row in failed.itertuples():
             click.echo(f"failed: {row.checkpoint}: {row.reason}")
-        click.echo(f"Measures: {options.output / pipeline.MEASURES}")
+        click.echo(f"Measures: {options.output / MEASURES}")
     if len(failed):
         raise click.exceptions.Exit(EXIT_PARTIAL)

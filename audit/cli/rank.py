@@ -20,10 +20,11 @@ def command(folder: Path, as_json: bool) -> None:
     """
     from audit import pipeline
     from audit.cli.show import print_json, print_ranking, records
+    from audit.record import RANKING
 
     frame = pipeline.rank_folder(folder)
     if as_json:
         print_json(records(frame))
     else:
         print_ranking(frame, rows=len(frame))
-        click.echo(f"Ranking: {folder / pipeline.RANKING}")
+        click.echo(f"Ranking: {folder / RANKING}")
