@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tqdm import tqdm
@@ -12,7 +13,7 @@ from audit.contracts import AuditResult
 from audit.errors import AuditError
 from audit.registry import installed
 from audit.store import write_atomically
-from audit.zoo import TrainTask, factorial_grid, held_out_table, is_trained, train
+from audit.zoo import Recipe, TrainTask, factorial_grid, held_out_table, is_trained, train
 
 MODELS: Final = ("test_resnet", "test_mambaout", "test_efficientnet")
 SIDE: Final = 32
@@ -20,18 +21,9 @@ EPOCHS: Final = 8
 SEED: Final = 0
 
 
-def demo(options: RunOptions) -> AuditResult:
-    """Train the zoo where it is not trained yet, and audit it.
-
-    Everything lies in the output folder: `zoo/` (checkpoints with their recipes), `audit.toml`,
-    the store, the tables and the report. What is there is not computed again.
-
-    Raises:
-        AuditError: A network could not be trained; the message says which and why.
-    """
-    folder = options.output
-    zoo = folder / "zoo"
-    recipes = factorial_grid(
+def zoo_recipes() -> list[Recipe]:
+    """The demonstration's zoo: 3 architectures × 2 levels on each of four axes."""
+    return factorial_grid(
         models=MODELS,
         label_noise=(0.0, 0.3),
         augmentation=(False, True),
@@ -44,11 +36,28 @@ def demo(options: RunOptions) -> AuditResult:
         dataset="digits",
         dataset_options={},
     )
-    tasks = [TrainTask(recipe, zoo) for recipe in recipes]
+
+
+def demo(options: RunOptions, recipes: Sequence[Recipe] | None = None) -> AuditResult:
+    """Train the zoo where it is not trained yet, and audit it.
+
+    Everything lies in the output folder: `zoo/` (checkpoints with their recipes), `audit.toml`,
+    the store, the tables and the report. What is there is not computed again.
+
+    Args:
+        options: Where to write and what to run on.
+        recipes: Of the zoo, on digits at one input size; by default `zoo_recipes()`.
+
+    Raises:
+        AuditError: A network could not be trained; the message says which and why.
+    """
+    folder = options.output
+    recipes = zoo_recipes() if recipes is None else recipes
+    tasks = [TrainTask(recipe, folder / "zoo") for recipe in recipes]
     _train_zoo(tasks, options)
-    held_out_table(tasks, zoo / "held_out.csv")
+    held_out_table(tasks, folder / "zoo" / "held_out.csv")
     config = folder / "audit.toml"
-    write_atomically(config, _toml().encode())
+    write_atomically(config, _toml(recipes).encode())
     return pipeline.run(AuditConfig.read(config), options=options)
 
 
@@ -73,18 +82,19 @@ def _train_zoo(tasks: list[TrainTask], options: RunOptions) -> None:
             bar.update()
 
 
-def _toml() -> str:
+def _toml(recipes: Sequence[Recipe]) -> str:
     """The configuration of the demonstration, as a user would write it."""
+    side = recipes[0].side
     sections = [
         "# Written by `genaudit demo`. `genaudit run audit.toml` audits the same zoo again.",
         f"seed = {SEED}",
         "",
         "[dataset]",
         'name = "digits"',
-        f"transform = {{ input_size = [1, {SIDE}, {SIDE}], mean = [0.5], std = [0.5], "
+        f"transform = {{ input_size = [1, {side}, {side}], mean = [0.5], std = [0.5], "
         'interpolation = "bilinear", crop_pct = 1.0 }',
     ]
-    for model in MODELS:
+    for model in dict.fromkeys(recipe.model for recipe in recipes):
         sections += [
             "",
             "[[checkpoints]]",
@@ -92,5 +102,4 @@ def _toml() -> str:
             f'weights = "zoo/{model}-*.safetensors"',
             "model_args = { num_classes = 10, in_chans = 1 }",
         ]
-    sections += ["", "[held_out]", 'table = "zoo/held_out.csv"', ""]
-    return "\n".join(sections)
+    return "\n".join([*sections, "", "[held_out]", 'table = "zoo/held_out.csv"', ""])
