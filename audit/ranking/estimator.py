@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +14,19 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from audit.errors import ConfigError
-from audit.ranking.models import CANDIDATES, ChosenModel, Folds, Matrix, Vector, folds
+from audit.errors import ConfigError, DataError
+from audit.ranking.cards import Card, CardZoo, load_card
+from audit.ranking.models import (
+    CANDIDATES,
+    LINEAR,
+    CardModel,
+    ChosenModel,
+    Folds,
+    Matrix,
+    Vector,
+    card_measures,
+    folds,
+)
 from audit.ranking.order import ranking_frame
 
 DEFAULT_MODELS: Final = ("mean", "ridge", "elastic_net", "kernel_ridge")
@@ -32,6 +44,7 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         models: Names of candidates, simplest first: mean, ridge, elastic_net, kernel_ridge.
         cv: Folds, of the choice and of the intervals.
         confidence: Coverage the intervals aim at.
+        conformal: Whether to fit what intervals need, five times the work of predictions.
         random_state: Of the folds.
 
     Attributes:
@@ -53,11 +66,13 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         models: Sequence[str] = DEFAULT_MODELS,
         cv: int = 5,
         confidence: float = 0.9,
+        conformal: bool = True,
         random_state: int | None = 0,
     ) -> None:
         self.models = models
         self.cv = cv
         self.confidence = confidence
+        self.conformal = conformal
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -97,11 +112,14 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         chooser = ChosenModel(tuple(self.models), self.cv, self.random_state)
         rows = np.column_stack([X, codes])
         splits = folds(len(y), codes if np.any(codes >= 0) else None, self.cv, self.random_state)
-        self.model_ = chooser.fit(rows, y)
+        self.model_: ChosenModel | CardModel = chooser.fit(rows, y)
         self.chosen_ = chooser.chosen_
         # CV+ needs at least 1/(1 − confidence) errors to bound anything.
         self.conformal_ = None
-        if len(y) >= math.ceil(1 / (1 - self.confidence)) and len(splits) > 1:
+        self.half_width_ = math.inf
+        self.n_fitted_ = len(y)
+        self.held_out_by_ = "families" if np.any(codes >= 0) else "checkpoints"
+        if self.conformal and len(y) >= math.ceil(1 / (1 - self.confidence)) and len(splits) > 1:
             self.conformal_ = self._conformal(rows, y, splits)
         return self
 
@@ -141,7 +159,8 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         rows = self._rows(X)
         if self.conformal_ is None:
-            return np.tile([-np.inf, np.inf], (len(rows), 1))
+            half = np.array([-self.half_width_, self.half_width_])
+            return np.asarray(self.model_.predict(rows)[:, None] + half)
         _, bounds = self.conformal_.predict_interval(rows)
         predicted = self.model_.predict(rows)
         ends = np.asarray(bounds[:, :, 0], dtype=np.float64)
@@ -164,6 +183,70 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         bounds = self.predict_interval(X)
         return ranking_frame(checkpoints, self.predict(X), bounds[:, 0], bounds[:, 1])
 
+    def to_card(self, name: str, zoo: str = "", versions: Mapping[str, str] | None = None) -> Card:
+        """The fitted model as a card of kind "accuracy": plain numbers, no code.
+
+        Args:
+            name: Of the card.
+            zoo: What it was fitted on.
+            versions: The version of each measure.
+
+        Raises:
+            ConfigError: The model chosen is not linear, or there are too few checkpoints for an
+                interval.
+        """
+        check_is_fitted(self)
+        if self.chosen_ not in LINEAR:
+            raise ConfigError(
+                f"a card carries coefficients, and {self.chosen_} has none: fit with "
+                f"models={LINEAR!r}"
+            )
+        if self.conformal_ is None:
+            raise ConfigError("a card needs an interval: fit on more checkpoints")
+        assert isinstance(self.model_, ChosenModel)  # a card's ranker has no conformal_
+        usual = np.append(self.model_.prepare_.usual, -1.0)[None]
+        _, bounds = self.conformal_.predict_interval(usual)
+        half_width = max(float(bounds[0, 1, 0] - bounds[0, 0, 0]) / 2, 1e-9)
+        return Card(
+            name=name,
+            kind="accuracy",
+            intercept=self.model_.intercept,
+            half_width={str(self.confidence): half_width},
+            measures=card_measures(self.model_, self._names(), versions or {}),
+            zoos=[CardZoo(name=zoo or name, n_models=self.n_fitted_)],
+            held_out_by=self.held_out_by_,
+        )
+
+    @classmethod
+    def from_card(cls, source: Card | str | Path | Mapping[str, Any]) -> GeneralizationRanker:
+        """A fitted ranker from a card of kind "accuracy"; runs no code of the card's author.
+
+        Args:
+            source: A card, a JSON file, or a mapping already read.
+
+        Raises:
+            DataError: Not a card, or one of kind "order" (see `rank_by_card`).
+        """
+        card = source if isinstance(source, Card) else load_card(source)
+        if card.kind != "accuracy":
+            raise DataError(
+                f"card {card.name!r} ranks within a zoo and predicts no accuracies: use "
+                f"audit.ranking.rank_by_card"
+            )
+        confidence = max(float(c) for c in card.half_width)
+        ranker = cls(models=LINEAR, confidence=confidence)
+        ranker.model_ = CardModel(card)
+        ranker.chosen_ = f"card {card.name}"
+        ranker.conformal_ = None
+        ranker.half_width_ = card.width_at(confidence)
+        ranker.n_features_in_ = len(card.measures)
+        ranker.feature_names_in_ = np.array([m.name for m in card.measures], dtype=object)
+        return ranker
+
+    def _names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
+
     def attributions(self, X: Any) -> pd.DataFrame:
         """What each measure adds to each prediction: prediction minus that at its usual value.
 
@@ -176,9 +259,8 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         prepare = self.model_.prepare_
         Z = prepare(rows[:, :-1])
         predicted = self.model_.predict_prepared(Z)
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
         added = {}
-        for i, name in enumerate(names):
+        for i, name in enumerate(self._names()):
             without = np.where(prepare.owner == i, 0.0, Z)
             added[name] = predicted - self.model_.predict_prepared(without)
         return pd.DataFrame(added, index=getattr(X, "index", None))

@@ -7,20 +7,23 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from sklearn.base import clone
 
+from audit.ranking.calibration import rank_by_card
+from audit.ranking.cards import Card
 from audit.ranking.estimator import GeneralizationRanker
 from audit.ranking.models import Matrix, folds
 from audit.ranking.order import ranking_frame
 from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
-from audit.statistics import bootstrap_weights, interval, kendall_draws
-from audit.statistics.result import HELD_OUT, Values, codes_of, numeric_column, why_undefined
+from audit.statistics import bootstrap_weights, interval
+from audit.statistics.partial import within_draws
+from audit.statistics.result import HELD_OUT, Codes, Values, codes_of, numeric_column
 
 #: With fewer known accuracies than this no ranker is fitted.
 MIN_KNOWN: Final = 8
 FITTED: Final = "fitted, cross-validated"
 ZERO_SHOT: Final = "zero-shot by declared directions"
+BY_CARD: Final = "zero-shot by card"
 
 
 class Ranking(NamedTuple):
@@ -44,15 +47,19 @@ def rank_table(
     *,
     measures: Sequence[str] | None = None,
     families: Mapping[str, str] | None = None,
+    card: Card | None = None,
+    versions: Mapping[str, str] | None = None,
+    abstain: bool = False,
     confidence: float = 0.9,
     seed: int = 0,
 ) -> Ranking:
     """Rank every checkpoint of a table.
 
-    With 8 or more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is
-    predicted by a ranker that never saw it (nor, where there is a column `family`, any of its
-    family), each other one by a ranker fitted on all known ones. With fewer, the declared
-    directions of the measures vote.
+    With a card, the card ranks, and no accuracy of the table is looked at. Otherwise, with 8 or
+    more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is predicted
+    by a ranker that never saw it (nor, where there is a column `family`, any of its family),
+    each other one by a ranker fitted on all known ones. With fewer, the declared directions of
+    the measures vote.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
@@ -60,12 +67,17 @@ def rank_table(
         directions: "higher", "lower" or "none" per measure.
         measures: Columns to use; by default those with an entry in `directions`.
         families: The family of each measure, for the votes.
+        card: A calibrator card to rank by.
+        versions: The version of each measure, held against the card's.
+        abstain: Outside the card's domain, say so and leave every checkpoint tied.
         confidence: Of the intervals.
         seed: Of folds and resamples.
 
     Raises:
         DataError: No measure can be used.
     """
+    if card is not None:
+        return _by_card(table, card, versions, confidence, abstain)
     directions = dict(directions or {})
     measures = [m for m in (measures or directions) if m in table.columns]
     known = np.zeros(len(table), dtype=bool)
@@ -95,6 +107,45 @@ def rank_table(
     return Ranking(ranking, about)
 
 
+def _by_card(
+    table: pd.DataFrame,
+    card: Card,
+    versions: Mapping[str, str] | None,
+    confidence: float,
+    abstain: bool,
+) -> Ranking:
+    """Rank by a card."""
+    ranking, domain = rank_by_card(
+        table,
+        card,
+        checkpoint_names(table),
+        versions=versions,
+        confidence=confidence,
+        abstain=abstain,
+    )
+    abstained = abstain and not domain.inside
+    notes = [] if domain.inside else [str(domain)]
+    if abstained:
+        notes.append("abstained: every checkpoint is left tied")
+    score_is = {
+        "order": f"expected normal score of {card.target} within the zoo",
+        "accuracy": f"predicted {card.target}",
+    }
+    about = {
+        "mode": f"{BY_CARD} {card.name!r}",
+        "score_is": score_is[card.kind],
+        "measures": [m.name for m in card.measures],
+        "confidence": confidence,
+        "inside_domain": domain.inside,
+        "outside_by": domain.excess,
+        "missing": domain.missing,
+        "abstained": abstained,
+        "fitted_on": [zoo.model_dump() for zoo in card.zoos],
+        "notes": notes,
+    }
+    return Ranking(ranking, about)
+
+
 def _fitted(
     table: pd.DataFrame,
     X: Matrix,
@@ -117,10 +168,12 @@ def _fitted(
     score, lower, upper = (np.empty(len(y)) for _ in range(3))
     rows = np.flatnonzero(known)
     of_known = None if groups is None else groups[rows]
-    for train, test in folds(len(rows), of_known, ranker.cv, seed):
-        fold = clone(ranker).fit(X[rows[train]], y[rows[train]], _groups(of_known, train))
-        score[rows[test]] = fold.predict(X[rows[test]])
-        lower[rows[test]], upper[rows[test]] = fold.predict_interval(X[rows[test]]).T
+    fold = np.zeros(len(rows), dtype=np.int64)
+    for number, (train, test) in enumerate(folds(len(rows), of_known, ranker.cv, seed)):
+        fold[test] = number
+        unseen = clone(ranker).fit(X[rows[train]], y[rows[train]], _groups(of_known, train))
+        score[rows[test]] = unseen.predict(X[rows[test]])
+        lower[rows[test]], upper[rows[test]] = unseen.predict_interval(X[rows[test]]).T
     ranker.fit(X[rows], y[rows], of_known)
     if not known.all():
         score[~known] = ranker.predict(X[~known])
@@ -134,7 +187,7 @@ def _fitted(
         "n_known": len(rows),
         "left_out": "checkpoints" if groups is None else "families",
         "coverage": float(np.mean((lower[rows] <= y[rows]) & (y[rows] <= upper[rows]))),
-        **_agreement(score[rows], y[rows], seed),
+        **_agreement(score[rows], y[rows], fold, seed),
         "notes": notes,
     }
     if target == HELD_OUT:  # an accuracy: bounds beyond [0, 1] say no more than 0 and 1
@@ -149,11 +202,12 @@ def _groups(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if groups is None else groups[rows]
 
 
-def _agreement(score: Values, y: Values, seed: int) -> dict[str, float]:
-    """τ-b between out-of-fold predictions and accuracies, with its bootstrap interval."""
-    if why_undefined(score, y):
-        return dict.fromkeys(("kendall", "kendall_lower", "kendall_upper"), float("nan"))
-    draws = kendall_draws(score, y, bootstrap_weights(len(y), 1000, seed))
-    lower, upper = interval(draws)
-    value = float(stats.kendalltau(score, y).statistic)
+def _agreement(score: Values, y: Values, fold: Codes, seed: int) -> dict[str, float]:
+    """τ-b between predictions and accuracies with its bootstrap interval, NaN where undefined.
+
+    Only checkpoints of the same fold are compared: they were predicted by the same ranker.
+    Across folds even a ranker that predicts the mean of what it saw looks anti-correlated.
+    """
+    value = float(within_draws(score, y, fold, np.ones((len(y), 1)))[0])
+    lower, upper = interval(within_draws(score, y, fold, bootstrap_weights(len(y), 1000, seed)))
     return {"kendall": value, "kendall_lower": lower, "kendall_upper": upper}
