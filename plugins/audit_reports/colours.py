@@ -48,6 +48,8 @@ def axes(tables: Tables) -> list[Axis]:
     columns = [column for column in columns if frame[column].nunique() > 1]
     levels = {column: frame[column].astype(str).to_dict() for column in columns}
     accuracy = tables.accuracy.to_dict()
+    drawn = _partition(families)
+    columns = [column for column in columns if _partition(levels[column]) != drawn]
     columns.sort(key=lambda column: (-explained(levels[column], accuracy), column))
     for column in columns[: MOST_AXES - len(found)]:
         title = humanize(column.removeprefix("hp."))
@@ -58,6 +60,14 @@ def axes(tables: Tables) -> list[Axis]:
         else:
             found.append(_categories(title, {k: str(value) for k, value in values.items()}))
     return found or [Axis("", [("checkpoints", "c0")], dict.fromkeys(names, "c0"), {})]
+
+
+def _partition(values: Mapping[Any, str]) -> frozenset[frozenset[Any]]:
+    """The groups of checkpoints that share a value, whatever it is called."""
+    groups: dict[str, set[Any]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, set()).add(name)
+    return frozenset(map(frozenset, groups.values()))
 
 
 def explained(values: Mapping[Any, str], accuracy: Mapping[Any, float]) -> float:

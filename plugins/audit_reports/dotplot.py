@@ -16,7 +16,7 @@ from audit_reports.svg import Scale, element, join, percent, tick_labels
 from audit_reports.wording import fixed, interval, is_number
 
 HEIGHT = 22
-MOST_LETTERS = 36
+MOST_LETTERS = 52
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +135,7 @@ def _axis(scale: Scale) -> Markup:
     parts = []
     for tick, label in zip(ticks, tick_labels(ticks), strict=True):
         share = scale(tick)
-        anchor = "start" if share < 0.04 else "end" if share > 0.96 else "middle"
         x = percent(share)
         parts.append(element("line", x1=x, x2=x, y1=0, y2=4, css="tick"))
-        parts.append(element("text", label, x=x, y=16, text_anchor=anchor, css="axis"))
+        parts.append(element("text", label, x=x, y=16, text_anchor="middle", css="axis"))
     return element("svg", *parts, css="row", height=HEIGHT, width="100%", aria_hidden="true")

@@ -49,6 +49,7 @@ class Headline:
         how: How the ranking was made.
         score_is: What the score means; empty if not recorded.
         votes: Measures the ranking rests on.
+        n_columns: Columns of theirs it uses: a measure may come in parts.
         notes: What the ranker has to say besides.
         quality: How well it does out of fold: (statistic, value).
         n_failed: Checkpoints that could not be audited.
@@ -64,6 +65,7 @@ class Headline:
     how: str
     score_is: str
     votes: Sequence[str]
+    n_columns: int
     notes: Sequence[str]
     quality: Sequence[tuple[str, str]]
     n_failed: int
@@ -75,6 +77,7 @@ def headline(tables: Tables) -> Headline:
     ranking = tables.ranking
     ranked = [str(name) for name in ranking["checkpoint"]]
     made = tables.section("ranking")
+    columns = [str(name) for name in made.get("measures") or []]
     best: list[str] = []
     tied: list[str] = []
     score = span = ""
@@ -96,7 +99,8 @@ def headline(tables: Tables) -> Headline:
         all_tied=len(ranked) > 1 and len(tied) == len(ranked) - 1,
         how=how_made(made),
         score_is=str(made.get("score_is") or ""),
-        votes=[str(name) for name in made.get("measures") or []],
+        votes=list(dict.fromkeys(tables.owner(column) for column in columns)),
+        n_columns=len(columns),
         notes=[str(note) for note in made.get("notes") or []],
         quality=quality(made.get("score") or _beside_mode(made)),
         n_failed=len(tables.failed),
@@ -133,7 +137,10 @@ def _beside_mode(made: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics that stand beside the mode, with their bounds."""
     ends = ("", "_lower", "_upper")
     keys = [name + end for name in _STATISTICS for end in ends]
-    return {key: made[key] for key in keys if is_number(made.get(key))}
+    found: dict[str, Any] = {key: made[key] for key in keys if is_number(made.get(key))}
+    if "coverage" in found and is_number(made.get("confidence")):
+        found["coverage"] = f"{fixed(made['coverage'], 2)} ({made['confidence']:g} intended)"
+    return found
 
 
 def quality(score: Any) -> list[tuple[str, str]]:
@@ -168,7 +175,10 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
         rows.append(("Failed", fixed(len(tables.failed), 0)))
     if tables.families:
         rows.append(("Architectures", fixed(len(set(tables.families.values())), 0)))
-    rows.append(("Measures", fixed(len(tables.wide.columns), 0)))
+    owners = {tables.owner(str(column)) for column in tables.wide.columns}
+    rows.append(("Measures", fixed(len(owners), 0)))
+    if len(owners) < len(tables.wide.columns):
+        rows.append(("Columns of measures", fixed(len(tables.wide.columns), 0)))
     if data.get("name"):
         rows.append(("Training set", str(data["name"])))
     if data.get("n_sampled"):

@@ -187,7 +187,7 @@ def _machine(tables: Tables) -> list[Fact]:
 def _measures(tables: Tables) -> list[dict[str, Any]]:
     """One row per registered measure, with what it cost here."""
     known = tables.section("measures")
-    owner = {column: id(tables.measure(str(column))) for column in tables.wide.columns}
+    owner = {column: tables.owner(str(column)) for column in tables.wide.columns}
     spent = tables.measures.assign(entry=tables.measures["measure"].map(owner))
     # Parts of a measure are computed together: each states the time of the whole.
     together = spent.groupby(["entry", "checkpoint"])["seconds"].max()
@@ -198,7 +198,7 @@ def _measures(tables: Tables) -> list[dict[str, Any]]:
             continue
         fields = ("version", "direction", "invariance", "cost", "summary", "source", "plugin")
         row = {field: str(entry.get(field) or "") for field in fields}
-        total = seconds.get(id(entry))
+        total = seconds.get(name)
         rows.append(
             row
             | {
@@ -242,8 +242,8 @@ def limits(tables: Tables) -> list[str]:
         "training recipes the measures may rank differently."
     )
     said.append(
-        "Many measures are looked at once: at 95 %, one in twenty without any merit has an "
-        "interval that excludes zero."
+        "Many measures are looked at once: at 95\N{NARROW NO-BREAK SPACE}%, one in twenty without "
+        "any merit has an interval that excludes zero."
     )
     return said
 

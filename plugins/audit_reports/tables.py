@@ -127,15 +127,17 @@ class Tables:
             return []
         return [entry for entry in value if isinstance(entry, Mapping)]
 
-    def measure(self, column: str) -> Mapping[str, Any]:
-        """What the run says of the measure a column belongs to: the longest registered prefix."""
+    def owner(self, column: str) -> str:
+        """The measure a column belongs to: the longest registered prefix, else the column."""
         known = self.section("measures")
         parts = column.split(".")
-        for n_parts in range(len(parts), 0, -1):
-            entry = known.get(".".join(parts[:n_parts]))
-            if isinstance(entry, Mapping):
-                return entry
-        return {}
+        prefixes = (".".join(parts[:n_parts]) for n_parts in range(len(parts), 0, -1))
+        return next((name for name in prefixes if isinstance(known.get(name), Mapping)), column)
+
+    def measure(self, column: str) -> Mapping[str, Any]:
+        """What the run says of the measure a column belongs to; empty if nothing."""
+        entry = self.section("measures").get(self.owner(column))
+        return entry if isinstance(entry, Mapping) else {}
 
 
 def failed_checkpoints(measures: pd.DataFrame) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """The small parts of the report: numbers, scales, ties, comparisons, colours."""
 
+import dataclasses
 import doctest
 import math
 
-import pandas as pd
 import pytest
 from test_reports_sample import sample_audit
 
@@ -103,6 +103,13 @@ def test_axes_begin_with_architecture_then_what_explains_most():
     assert titles[:2] == ["architecture", "label noise"]
 
 
+def test_axes_leave_out_what_only_repeats_the_architecture():
+    audit = sample_audit()
+    held_out = audit.held_out.assign(**{"hp.model": audit.held_out["family"].str.upper()})
+    again = colours.axes(tables.Tables.of(dataclasses.replace(audit, held_out=held_out)))
+    assert "model" not in [axis.title for axis in again]
+
+
 @pytest.mark.parametrize(
     ("accuracy", "share"), [([0, 0, 1, 1], 1.0), ([0, 1, 0, 1], 0.0), ([1, 1, 1, 1], 0.0)]
 )
@@ -117,11 +124,6 @@ def test_many_values_of_an_axis_become_ranges():
     held_out = audit.held_out[["checkpoint", "held_out_accuracy"]].assign(
         **{"hp.learning_rate": [10 ** (-k / 10) for k in range(40)]}
     )
-    read = tables.Tables.of(
-        type(audit)(
-            measures=audit.measures, ranking=audit.ranking, correlations=pd.DataFrame(),
-            held_out=held_out, run=audit.run, output=audit.output,
-        )
-    )  # fmt: skip
+    read = tables.Tables.of(dataclasses.replace(audit, held_out=held_out))
     axis = next(axis for axis in colours.axes(read) if axis.title == "learning rate")
     assert len(axis.levels) == 5
