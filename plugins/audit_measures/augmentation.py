@@ -109,8 +109,11 @@ def augmented(pixels: Tensor, draws: Draws) -> dict[str, Tensor]:
     }
 
 
-def _altered_outputs(view: TrainView) -> dict[str, np.ndarray]:
-    """Outputs (n, c) in float64 on each version of the training sample."""
+def _altered_outputs(view: TrainView, logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs (n, c) in float64 on each version of the training sample.
+
+    A version that is the image itself, or another version, is not computed again.
+    """
     import torch
 
     config: DataConfig = view.data_config
@@ -127,10 +130,14 @@ def _altered_outputs(view: TrainView) -> dict[str, np.ndarray]:
             mean, std = (images.new_tensor(v)[:, None, None] for v in (config.mean, config.std))
             batch = Draws(*(field[rows] for field in draws))
             pixels = (images * std + mean).clamp(0, 1)
-            for name, version in augmented(pixels, batch).items():
-                output = view.module((version - mean) / std)
-                output = output[0] if isinstance(output, (tuple, list)) else output
-                outputs[name].append(output.double().cpu().numpy())
+            versions = augmented(pixels, batch)
+            known = {id(pixels): logits[rows]}
+            for name, version in versions.items():
+                if id(version) not in known:
+                    output = view.module((version - mean) / std)
+                    output = output[0] if isinstance(output, (tuple, list)) else output
+                    known[id(version)] = output.double().cpu().numpy()
+                outputs[name].append(known[id(version)])
     return {name: np.concatenate(parts) for name, parts in outputs.items()}
 
 
@@ -158,7 +165,7 @@ def augmentation_consistency(view: TrainView) -> Value | dict[str, Value | float
     logits = np.asarray(view.logits(), np.float64)
     if not len(logits):
         return Value.undefined("the training sample holds no image")
-    outputs = _altered_outputs(view)
+    outputs = _altered_outputs(view, logits)
     for name, values in {"the images as they are": logits, **outputs}.items():
         if not np.isfinite(values).all():
             return Value.undefined(f"the outputs are not finite for {name}")

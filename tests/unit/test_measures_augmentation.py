@@ -142,6 +142,18 @@ def test_consistency_does_not_depend_on_the_batch_size():
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
+@pytest.mark.parametrize(("channels", "n_passes"), [(1, 5), (3, 7)])
+def test_consistency_runs_no_version_twice(channels, n_passes):
+    network = classifier(channels)
+    view = ArrayView(network, torch.rand(6, channels, 8, 8), np.zeros(6, int), batch_size=6)
+    view.logits()
+    seen = []
+    handle = view.module.register_forward_hook(lambda *call: seen.append(len(call[2])))
+    augmentation_consistency(view)
+    handle.remove()
+    assert seen == [6] * n_passes
+
+
 def test_consistency_of_a_constant_network_is_one():
     network = classifier()
     network[1].weight.data.zero_()
