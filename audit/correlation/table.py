@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from audit import statistics
-from audit.correlation.held_out import read_csv
+from audit.correlation.held_out import quoted, read_csv
 from audit.correlation.judge import FAMILY, judge
 from audit.errors import DataError
 from audit.statistics.result import (
@@ -112,6 +112,9 @@ def correlate(
     """
     if not isinstance(table, pd.DataFrame):
         table = read_csv(Path(table), f"table {table}")
+    twice = table.columns[table.columns.duplicated()].unique()
+    if len(twice):
+        raise DataError(f"the table has columns of the same name: {quoted(twice)}; keep one each")
     measures = measure_columns(table, target) if measures is None else list(measures)
     table = _numbered(table, measures, target, hyperparameters)
     directions = dict(directions or {})

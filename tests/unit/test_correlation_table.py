@@ -1,0 +1,184 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.correlation import CORRELATION_COLUMNS, Evidence, correlate, measure_columns, verdict
+from audit.errors import DataError
+from audit.statistics import Contradiction
+
+FAST = {"n_bootstrap": 200, "n_permutations": 999}
+
+
+def zoo(seed=0, repeats=3):
+    """A factorial zoo whose accuracy has a design part and a part the design does not know."""
+    rng = np.random.default_rng(seed)
+    grid = [(a, b, c) for a in range(3) for b in range(3) for c in range(3)] * repeats
+    table = pd.DataFrame(grid, columns=["hp.width", "hp.decay", "hp.batch"])
+    n = len(table)
+    luck = rng.normal(size=n)
+    table["checkpoint"] = [f"c{i}" for i in range(n)]
+    table["parameters"] = 1e5 * (1 + table["hp.width"])
+    quality = table["hp.width"] - 0.7 * table["hp.decay"] + luck
+    table["held_out_accuracy"] = 0.7 + 0.03 * quality
+    table["train_accuracy"] = 0.99 + 0.001 * rng.random(n)
+    table["informative"] = quality + 0.5 * luck + 0.3 * rng.normal(size=n)
+    table["proxy"] = table["hp.width"] - 0.7 * table["hp.decay"] + 1e-6 * rng.normal(size=n)
+    table["size"] = np.log(table["parameters"]) + 1e-3 * rng.normal(size=n)
+    table["noise"] = rng.normal(size=n)
+    table["two_faced"] = 3.0 * table["hp.width"] + 3.0 * table["hp.decay"] + rng.normal(size=n)
+    return table
+
+
+@pytest.fixture(scope="module")
+def result():
+    return correlate(zoo(), **FAST).set_index("measure")
+
+
+def test_correlations_have_the_declared_columns():
+    assert tuple(correlate(zoo(), **FAST).columns) == CORRELATION_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ("informative", "adds information beyond the baselines and the hyperparameters"),
+        ("proxy", "not beyond hyperparameters"),
+        ("size", "not distinguishable from parameter count"),
+        ("noise", "no evidence of association"),
+        ("two_faced",
+         "contradicts itself across environments (better along hp.width, worse along hp.decay)"),
+        ("parameters", "baseline: associated with the target"),
+    ],
+)  # fmt: skip
+def test_verdicts_in_plain_words(result, measure, words):
+    assert result.loc[measure, "verdict"] == words
+
+
+def test_intervals_hold_their_statistic(result):
+    for name in ("kendall", "spearman", "pearson"):
+        assert (result[f"{name}_lower"] <= result[name]).all()
+        assert (result[name] <= result[f"{name}_upper"]).all()
+    assert result.loc["noise", "kendall_lower"] < 0 < result.loc["noise", "kendall_upper"]
+    assert result.loc["informative", "kendall_lower"] > 0.3
+
+
+def test_same_seed_same_bytes():
+    assert correlate(zoo(), **FAST).to_csv() == correlate(zoo(), **FAST).to_csv()
+
+
+def test_the_gap_is_derived_and_turns_signs_round(result):
+    gap = correlate(zoo(), "generalization_gap", **FAST).set_index("measure")
+    assert gap.loc["informative", "kendall"] < -0.3
+    assert gap.loc["informative", "cmi"] == result.loc["informative", "cmi"]
+    assert gap.loc["informative", "verdict"] == result.loc["informative", "verdict"]
+
+
+def test_measures_that_cannot_be_judged_stay_in_the_table():
+    table = zoo()
+    table["constant"] = 2.0
+    table["rare"] = np.where(np.arange(len(table)) < 2, 1.5, np.nan)
+    table["infinite"] = table["informative"].where(np.arange(len(table)) > 0, np.inf)
+    table["twin"] = table["informative"]
+    found = correlate(table, **FAST).set_index("measure")
+    assert found.loc["constant", "verdict"] == "undefined: constant measure"
+    assert found.loc["constant", "undefined"].startswith("constant measure: kendall, spearman, ")
+    assert found.loc["rare", "verdict"] == "undefined: fewer than 3 models"
+    assert found.loc["rare", "n_models"] == 2
+    assert found.loc["infinite", "kendall"] > 0.3
+    assert np.isnan(found.loc["infinite", "pearson"])
+    assert "1 infinite values of the measure: pearson" in found.loc["infinite", "undefined"]
+    assert found.loc["twin", "kendall"] == found.loc["informative", "kendall"]
+
+
+def test_a_constant_target_leaves_everything_undefined():
+    found = correlate(zoo().assign(held_out_accuracy=0.5), **FAST)
+    assert (found["verdict"] == "undefined: constant target").all()
+
+
+def test_fewer_models_than_measures():
+    table = zoo()[:4]
+    for i in range(8):
+        table = table.assign(**{f"m{i}": np.random.default_rng(i).normal(size=4)})
+    found = correlate(table, **FAST)
+    assert (found["n_models"] == 4).all()
+    assert not found["verdict"].str.startswith("adds").any()
+
+
+def test_families_are_resampled_when_there_are_enough():
+    table = zoo().assign(family=[f"f{i % 3}" for i in range(81)])
+    assert correlate(table, **FAST).attrs["resampled"] == (
+        "81 models (3 families are too few to resample)"
+    )
+    table["family"] = [f"f{i % 9}" for i in range(81)]
+    found = correlate(table, **FAST)
+    assert found.attrs["resampled"] == "9 families"
+    assert found["within_family_kendall"].notna().any()
+    assert found["leave_one_family_out_r2"].notna().any()
+
+
+def test_a_ledger_made_elsewhere_is_read_by_naming_its_columns(tmp_path):
+    table = zoo().rename(
+        columns={"held_out_accuracy": "acc", "hp.width": "width", "hp.decay": "decay"}
+    )
+    table.drop(columns="hp.batch").to_csv(tmp_path / "ledger.csv", index=False)
+    found = correlate(
+        tmp_path / "ledger.csv",
+        "acc",
+        measures=["informative", "noise"],
+        hyperparameters=["width", "decay"],
+        baselines=["parameters"],
+        directions={"informative": "higher"},
+        **FAST,
+    )
+    assert found["measure"].tolist() == ["informative", "noise"]
+    assert found["direction"].tolist() == ["higher", "none"]
+    assert found["granulated_kendall"].notna().all()
+    assert found["controls"].tolist() == ["parameters", "parameters"]
+
+
+def test_columns_with_a_role_are_not_measures():
+    table = zoo().assign(n_held_out=450, family="a", passed=True, note="x", generalization_gap=0.1)
+    assert measure_columns(table) == [
+        "parameters", "train_accuracy", "informative", "proxy", "size", "noise", "two_faced"
+    ]  # fmt: skip
+
+
+def test_unknown_columns_are_named():
+    with pytest.raises(DataError, match="the table has no measure 'absent'; its columns are hp"):
+        correlate(zoo(), measures=["absent"])
+    with pytest.raises(DataError, match="the table has no target column 'absent'"):
+        correlate(zoo(), "absent")
+    with pytest.raises(DataError, match="the table has columns of the same name: 'noise'"):
+        correlate(pd.concat([zoo(), zoo()[["noise"]]], axis=1))
+    with pytest.raises(DataError, match="a direction is 'higher', 'lower' or 'none'; found 'up'"):
+        correlate(zoo(), directions={"noise": "up"}, **FAST)
+
+
+def evidence(**changes):
+    usual = {
+        "undefined": "", "association_p": 0.001, "contradiction": Contradiction([], []),
+        "single_p": {"parameters": 0.001, "macs": 0.001}, "joint_p": 0.001, "design_p": 0.001,
+        "has_design": True,
+    }  # fmt: skip
+    return Evidence(**(usual | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "adds information beyond the baselines and the hyperparameters"),
+        ({"has_design": False}, "adds information beyond the baselines"),
+        ({"association_p": float("nan")}, "no evidence of association"),
+        ({"single_p": {"parameters": 0.2, "macs": 0.4}}, "not distinguishable from MACs"),
+        ({"joint_p": 0.3}, "adds nothing beyond the baselines together"),
+        ({"joint_p": float("nan")}, "associated; too few models to tell it from the baselines"),
+        ({"design_p": 0.3}, "not beyond hyperparameters"),
+        ({"design_p": float("nan")}, "adds information beyond the baselines; too few models to "
+                                     "tell it from the hyperparameters"),
+        ({"single_p": {}, "has_design": False}, "associated; no baseline to compare with"),
+        ({"single_p": {}}, "adds information beyond the hyperparameters; no baseline to compare "
+                           "with"),
+    ],
+)  # fmt: skip
+def test_each_verdict(changes, words):
+    assert verdict(evidence(**changes)) == words
