@@ -1,13 +1,12 @@
 """How long does judging a large table take? 2,000 models × 60 measures × 1,000 draws.
 
-Run: python benchmarks/statistics.py [--json] [--models N] [--measures N] [--draws N] [--repeats N]
+Run: python benchmarks/statistics_speed.py [--json] [--models N] [--measures N] [--draws N] [--repeats N]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics as stdlib
 import sys
 import time
 from collections.abc import Callable
@@ -53,7 +52,7 @@ def timed(work: Callable[[], object], repeats: int) -> tuple[float, float]:
         work()
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - used)
-    return stdlib.median(wall), stdlib.median(processor)
+    return float(np.median(wall)), float(np.median(processor))
 
 
 def main(arguments: list[str] | None = None) -> None:
