@@ -73,7 +73,7 @@ def read_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
     """
     text = dict.fromkeys(("checkpoint", "measure", "version", "reason", "tied_with"), str)
     try:
-        frame = pd.read_csv(path, converters=text, float_precision="round_trip")
+        frame = pd.read_csv(path, converters=text)
     except FileNotFoundError as error:
         raise DataError(f"{what} table {path} does not exist") from error
     except (OSError, ValueError) as error:

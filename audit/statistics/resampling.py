@@ -144,7 +144,7 @@ def _per_value(dense_rank: np.ndarray, weights: Weights) -> Weights:
 def pearson_draws(x: Values, y: Values, weights: Weights) -> Draws:
     """Pearson's r of every bootstrap sample; x and y finite."""
     x, y = ((v - v.mean()) / (np.abs(v - v.mean()).max() or 1.0) for v in (x, y))
-    total = weights.sum(axis=0)
+    total = np.maximum(weights.sum(axis=0), 1)  # an empty sample has sums 0 and no r
     sum_x, sum_y, sum_xy, sum_xx, sum_yy = np.stack([x, y, x * y, x * x, y * y]) @ weights
     covariance = sum_xy - sum_x * sum_y / total
     variance_x, variance_y = sum_xx - sum_x**2 / total, sum_yy - sum_y**2 / total
