@@ -20,6 +20,7 @@ from audit.arrays import NO_BIRTH
 from audit.topology.inputs import NOT_FINITE
 
 _INSERTION_SORT_UP_TO: Final = 20
+_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio: spreads keys over a table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -544,11 +545,19 @@ def _count_distinct(keys: np.ndarray, count: int, absent: Any, table: np.ndarray
     size = 1 << size_bits
     wrap = np.uint64(size - 1)
     table[:size] = absent
-    distinct = 0
-    for i in range(count):
+    shift = np.uint64(64) - size_bits
+    others = 0
+    for i in range(count):  # without branches: whoever finds its slot taken waits
         key = keys[i]
-        mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-        slot = mixed >> (np.uint64(64) - size_bits)
+        slot = (np.uint64(key) * _MIXER) >> shift
+        taken = table[slot] != absent
+        table[slot] = table[slot] if taken else key
+        keys[others] = key
+        others += taken
+    distinct = count - others
+    for i in range(others):
+        key = keys[i]
+        slot = (np.uint64(key) * _MIXER) >> shift
         while table[slot] != key and table[slot] != absent:
             slot = (slot + np.uint64(1)) & wrap
         distinct += table[slot] != key
