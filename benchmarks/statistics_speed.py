@@ -1,6 +1,7 @@
 """How long does judging a large table take? 2,000 models × 60 measures × 1,000 draws.
 
-Run: python benchmarks/statistics_speed.py [--json] [--models N] [--measures N] [--draws N] [--repeats N]
+Run: python benchmarks/statistics_speed.py [--json] [--models N] [--measures N] [--draws N]
+     [--repeats N]
 """
 
 from __future__ import annotations

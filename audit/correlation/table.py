@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from audit import statistics
 from audit.correlation.held_out import quoted, read_csv
 from audit.correlation.judge import FAMILY, judge
+from audit.correlation.resampled import Samples, p_values_of
 from audit.errors import DataError
 from audit.statistics.result import (
     GAP,
     HELD_OUT,
     HYPERPARAMETER_PREFIX,
     Codes,
-    Mask,
     Statistic,
-    Values,
     codes_of,
     hyperparameter_columns,
     numeric_column,
-    paired,
     target_values,
 )
 
@@ -120,7 +116,7 @@ def correlate(
     directions = dict(directions or {})
     controls = _controls(table, baselines, target)
     clusters, resampled = _clusters(table)
-    samples = _Samples(
+    samples = Samples(
         statistics.bootstrap_weights(len(table), n_bootstrap, seed, clusters), confidence
     )
     designs = statistics.Designs(table, family=FAMILY)
@@ -137,10 +133,9 @@ def correlate(
         row |= samples.intervals(table, measure, target)
         row["undefined"] = _say_undefined(found)
         row["controls"] = ", ".join(c for c in controls if c != measure)
-        x, y, _, _ = paired(table, measure, target)
-        row["kendall_p"] = statistics.kendall_p_value(x, y, n_permutations, seed)
         rows.append(row)
     result = pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
+    result["kendall_p"] = p_values_of(table, measures, target, n_permutations, seed)
     judge(result, table, target, controls, designs)
     result.attrs = {
         "resampled": resampled,
@@ -251,38 +246,3 @@ def _say_undefined(found: Mapping[str, Statistic]) -> str:
         if statistic.reason:
             by_reason.setdefault(statistic.reason.removeprefix("undefined: "), []).append(name)
     return "; ".join(f"{reason}: {', '.join(names)}" for reason, names in by_reason.items())
-
-
-class _Samples:
-    """Bootstrap samples of the table's rows, the same for every measure."""
-
-    def __init__(self, weights: statistics.Weights, confidence: float) -> None:
-        self.weights = weights
-        self.confidence = confidence
-        self._of_rows: dict[bytes, tuple[statistics.Weights, statistics.Weights]] = {}
-
-    def _of(self, rows: Mask, y: Values) -> tuple[statistics.Weights, statistics.Weights]:
-        """The samples of these rows, and the target's ranks in them."""
-        key = rows.tobytes()
-        if key not in self._of_rows:
-            weights = self.weights[rows]
-            self._of_rows[key] = weights, statistics.weighted_ranks(y, weights)
-        return self._of_rows[key]
-
-    def intervals(self, table: pd.DataFrame, measure: str, target: str) -> dict[str, float]:
-        """Intervals of τ, ρ and r; NaN where the statistic itself is undefined."""
-        x, y, rows, reason = paired(table, measure, target)
-        draws: dict[str, statistics.Draws] = {}
-        if not reason:
-            weights, ranks_y = self._of(rows, y)
-            draws["kendall"] = statistics.kendall_draws(x, y, weights)
-            draws["spearman"] = statistics.rank_draws(x, ranks_y, weights)
-            if np.isfinite(x).all():
-                draws["pearson"] = statistics.pearson_draws(x, y, weights)
-        bounds = {}
-        for name in ("kendall", "spearman", "pearson"):
-            ends = (math.nan, math.nan)
-            if name in draws:
-                ends = statistics.interval(draws[name], self.confidence)
-            bounds[f"{name}_lower"], bounds[f"{name}_upper"] = ends
-        return bounds

@@ -33,6 +33,7 @@ from audit.statistics.resampling import (
     interval,
     kendall_draws,
     kendall_p_value,
+    kendall_p_values,
     pearson_draws,
     rank_draws,
     spearman_draws,
@@ -79,5 +80,6 @@ __all__ = [
     "weighted_ranks",
     "interval",
     "kendall_p_value",
+    "kendall_p_values",
     "holm",
 ]

@@ -29,6 +29,7 @@ _BLOCK: Final = 512
 #: Multiplicity of each model in each bootstrap sample.
 Weights = Float[np.ndarray, "n draws"]
 Draws = Float[np.ndarray, " draws"]
+Columns = Float[np.ndarray, "n c"]
 
 
 def bootstrap_weights(
@@ -174,21 +175,44 @@ def kendall_p_value(x: Values, y: Values, n_permutations: int = 9999, seed: int 
     Returns:
         p in (0, 1]; NaN where τ-b is undefined.
     """
-    if why_undefined(x, y):
-        return float("nan")
-    if len(x) > MAX_PERMUTED_MODELS:
-        return float(stats.kendalltau(x, y, method="asymptotic").pvalue)
+    return float(kendall_p_values(x[:, None], y, n_permutations, seed)[0])
+
+
+def kendall_p_values(
+    X: Columns, y: Values, n_permutations: int = 9999, seed: int = 0
+) -> Float[np.ndarray, " c"]:
+    """`kendall_p_value` of several measures by the same permutations.
+
+    Args:
+        X: Measures, shape (n, c), without NaN.
+        y: The target, shape (n,), without NaN.
+        n_permutations: Permutations.
+        seed: Of the permutations.
+    """
+    p_values = np.full(X.shape[1], np.nan)
+    defined = [i for i, x in enumerate(X.T) if not why_undefined(x, y)]
+    if len(y) > MAX_PERMUTED_MODELS:
+        for i in defined:
+            p_values[i] = stats.kendalltau(X[:, i], y, method="asymptotic").pvalue
+    elif defined:
+        signs_x = np.stack([_sign_matrix(X[:, i]).ravel() for i in defined], axis=1)
+        p_values[defined] = _permutation_p_values(signs_x, _sign_matrix(y), n_permutations, seed)
+    return p_values
+
+
+def _permutation_p_values(
+    signs_x: np.ndarray, signs_y: np.ndarray, n_permutations: int, seed: int
+) -> Values:
+    """Share of permutations of y whose |P − Q| reaches the one observed, the latter included."""
     rng = np.random.default_rng(seed)
-    signs_x, signs_y = (_sign_matrix(v) for v in (x, y))
-    observed = abs(float((signs_x * signs_y).sum()))
-    exceeding = 0
+    observed = np.abs(signs_y.ravel() @ signs_x)
+    exceeding = np.ones(signs_x.shape[1])
     for start in range(0, n_permutations, 500):
         size = min(500, n_permutations - start)
-        orders = rng.permuted(np.tile(np.arange(len(x)), (size, 1)), axis=1)
-        permuted = signs_y[orders[:, :, None], orders[:, None, :]]
-        scores = permuted.reshape(size, -1) @ signs_x.ravel()
-        exceeding += int((np.abs(scores) >= observed).sum())
-    return (1 + exceeding) / (1 + n_permutations)
+        orders = rng.permuted(np.tile(np.arange(len(signs_y)), (size, 1)), axis=1)
+        permuted = signs_y[orders[:, :, None], orders[:, None, :]].reshape(size, -1)
+        exceeding += (np.abs(permuted @ signs_x) >= observed).sum(axis=0)
+    return np.asarray(exceeding / (1 + n_permutations))
 
 
 def _sign_matrix(values: Values) -> np.ndarray:

@@ -182,3 +182,19 @@ def evidence(**changes):
 )  # fmt: skip
 def test_each_verdict(changes, words):
     assert verdict(evidence(**changes)) == words
+
+
+def test_a_table_without_measures_gives_no_rows():
+    table = zoo()[["checkpoint", "held_out_accuracy", "hp.width"]]
+    assert correlate(table, **FAST).empty
+
+
+def test_measures_known_on_other_rows_are_judged_on_theirs():
+    table = zoo()
+    table.loc[::4, "informative"] = np.nan
+    table["hp.empty"] = np.nan
+    whole = correlate(table, measures=["noise", "informative"], **FAST)
+    rows = correlate(table.dropna(subset=["informative"]), measures=["informative"], **FAST)
+    found = whole.set_index("measure").loc["informative"]
+    for name in ("kendall", "spearman", "pearson", "granulated_kendall", "cmi", "n_models"):
+        assert found[name] == rows[name][0]
