@@ -343,13 +343,13 @@ def read_result(folder: Path) -> AuditResult:
     Raises:
         DataError: The folder holds no audit, or a table cannot be read.
     """
-    empty = pd.DataFrame()
+    record, empty = read_run(folder), pd.DataFrame()
     return AuditResult(
         measures=read_measures(folder / MEASURES),
         ranking=_or(_optional(folder / RANKING), empty),
         correlations=_or(_optional(folder / CORRELATIONS), empty),
         held_out=_or(_optional(folder / ACCURACIES), empty),
-        run=read_run(folder),
+        run=record,
         output=folder,
     )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from audit.cli import EXIT_PARTIAL
 from audit.cli.options import as_json, make_options
 
 
@@ -27,7 +26,7 @@ def command(output: Path, workers: int | None, quiet: bool, as_json: bool) -> No
 
     A second call finds everything done; a call after an interruption goes on where it was.
     """
-    from audit.cli.show import print_result
+    from audit.cli.show import exit_code, print_result
     from audit.demo import demo
 
     options = make_options(
@@ -35,5 +34,4 @@ def command(output: Path, workers: int | None, quiet: bool, as_json: bool) -> No
     )
     result = demo(options)
     print_result(result, as_json)
-    if result.failed:
-        raise click.exceptions.Exit(EXIT_PARTIAL)
+    raise click.exceptions.Exit(exit_code(result))

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from audit.cli import EXIT_PARTIAL
 from audit.cli.options import as_json, config_argument, make_options, run_options
 
 
@@ -24,9 +23,8 @@ def command(config: Path, dry_run: bool, as_json: bool, **chosen: Any) -> None:
         print_plan(config, make_options(**chosen), as_json)
         return
     from audit import pipeline
-    from audit.cli.show import print_result
+    from audit.cli.show import exit_code, print_result
 
     result = pipeline.run(config, options=make_options(**chosen))
     print_result(result, as_json)
-    if result.failed:
-        raise click.exceptions.Exit(EXIT_PARTIAL)
+    raise click.exceptions.Exit(exit_code(result))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audit.cli import EXIT_ERROR, EXIT_PARTIAL
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,8 +80,11 @@ def print_result(result: AuditResult, as_json: bool) -> None:
             }
         )
         return
-    click.echo("Ranking: " + str(result.run.get("ranking", {}).get("mode", "")))
-    print_ranking(result.ranking)
+    if result.ranking.empty:
+        click.echo("Nothing is ranked: every checkpoint failed.")
+    else:
+        click.echo(f"Ranking: {result.run['ranking']['mode']}")
+        print_ranking(result.ranking)
     if not result.correlations.empty:
         target = result.correlations["target"].iloc[0]
         click.echo(f"\nKendall's τ with {target} (bootstrap intervals)")
@@ -87,3 +92,10 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo(f"\nReport: {result.output / 'report.html'}")
+
+
+def exit_code(result: AuditResult) -> int:
+    """0 if every checkpoint was audited, 3 if some failed, 1 if all did."""
+    if not result.failed:
+        return 0
+    return EXIT_ERROR if result.ranking.empty else EXIT_PARTIAL
