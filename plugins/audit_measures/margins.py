@@ -1,0 +1,74 @@
+"""Further readings of the output margin f_y − max_{k≠y} f_k on the training sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audit.arrays import Labels, Logits
+from audit.contracts import MeasureEntry, Value
+from audit_measures._from_outputs import margins, of_outputs
+
+_ONE_OUTPUT = "a margin needs at least two classes; the network has one output"
+
+
+@of_outputs
+def margin_quantiles(logits: Logits, labels: Labels) -> Value | dict[str, Value | float]:
+    """Quartiles and mean of the margin, in units of the outputs; negative where wrong.
+
+    Returns:
+        "" and "p50": the median; "p25", "p75", "mean". Undefined with a single class.
+
+    Source:
+        Jiang et al., Predicting the Generalization Gap in Deep Networks with Margin Distributions,
+        ICLR 2019: quantiles of the distribution; at the output only, not normalised.
+    """
+    if logits.shape[1] < 2:
+        return Value.undefined(_ONE_OUTPUT)
+    found = margins(logits, labels)
+    low, middle, high = np.percentile(found, [25, 50, 75]).tolist()
+    return {"": middle, "p25": low, "p50": middle, "p75": high, "mean": float(found.mean())}
+
+
+@of_outputs
+def inverse_margin(logits: Logits, labels: Labels) -> Value | float:
+    """1 / γ², γ the 10th percentile of the margin; above 0.
+
+    Undefined where γ ≤ 0: more than a tenth of the training images are classified wrongly, and
+    squaring would turn the worst networks into the best.
+
+    Source:
+        Jiang et al., Fantastic Generalization Measures and Where to Find Them, ICLR 2020, eq. 25.
+        Deviation: a negative γ is refused, not squared.
+    """
+    if logits.shape[1] < 2:
+        return Value.undefined(_ONE_OUTPUT)
+    margin = float(np.percentile(margins(logits, labels), 10))
+    if margin <= 0:
+        return Value.undefined(f"the margin's 10th percentile is {margin:.4g}; it must be above 0")
+    return margin**-2
+
+
+MEASURES = (
+    MeasureEntry(
+        name="margin_quantiles",
+        summary="median, quartiles and mean of the output margin on the training sample",
+        compute=margin_quantiles,
+        version="1",
+        direction="higher",
+        invariance="node-wise",
+        cost="forward",
+        source="Jiang et al. 2019; at the output only, not normalised",
+        default=False,
+    ),
+    MeasureEntry(
+        name="inverse_margin",
+        summary="1 / (10th percentile of the output margin) squared",
+        compute=inverse_margin,
+        version="1",
+        direction="lower",
+        invariance="node-wise",
+        cost="forward",
+        source="Jiang et al. 2020; undefined for margins that are not positive",
+        default=False,
+    ),
+)
