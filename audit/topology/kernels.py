@@ -157,13 +157,14 @@ def _all_finite(bits: np.ndarray, infinity: int, absent: Any) -> bool:
 
 
 @compiled
-def _load(bits: np.ndarray, keys: np.ndarray, sign_mask: Any) -> None:
-    """Order-preserving integer keys of floats, −0 as 0."""
+def _load(bits: np.ndarray, keys: np.ndarray, start: int, stride: int, sign_mask: Any) -> None:
+    """Order-preserving integer keys of floats, −0 as 0; row r goes to `start + r * stride`."""
     rows, columns = bits.shape
     for r in range(rows):
+        row = keys[start + r * stride : start + r * stride + columns]
         for c in range(columns):
             magnitude = bits[r, c] & sign_mask
-            keys[r, c] = -magnitude if bits[r, c] < 0 else magnitude
+            row[c] = -magnitude if bits[r, c] < 0 else magnitude
 
 
 # --- clique --------------------------------------------------------------------------------------
@@ -238,7 +239,8 @@ def _triangles_span(graph: np.ndarray, coordinate: np.ndarray, free: int) -> boo
                 shift = np.uint64(w & 63)
                 if not graph[u, w >> 6] & graph[v, w >> 6] & (np.uint64(1) << shift):
                     continue
-                column[:] = 0
+                for k in range(width):
+                    column[k] = 0
                 for edge in (coordinate[u, v], coordinate[u, w], coordinate[v, w]):
                     if edge >= 0:
                         column[edge >> 6] ^= np.uint64(1) << np.uint64(edge & 63)
@@ -247,7 +249,8 @@ def _triangles_span(graph: np.ndarray, coordinate: np.ndarray, free: int) -> boo
                         continue
                     if not used[edge]:
                         used[edge] = 1
-                        basis[edge] = column
+                        for k in range(width):
+                            basis[edge, k] = column[k]
                         rank += 1
                         break
                     for k in range(edge >> 6, width):
@@ -273,7 +276,10 @@ def _flag_complex_has_cycle(adjacency: np.ndarray, n: int) -> bool:
                 degree += 1
         if degree == n - 1:
             return False  # a cone
-    graph = adjacency.copy()
+    graph = np.empty((n, words), np.uint64)
+    for u in range(n):
+        for k in range(words):
+            graph[u, k] = adjacency[u, k]
     common = np.zeros(words, np.uint64)
     seen = np.zeros(words, np.uint64)
     shrank = True
@@ -365,20 +371,21 @@ def clique_births(
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     keys = np.empty(n_edges, bits.dtype)
     ids = np.empty(n_edges, np.int32)
-    square = np.empty((n, n), bits.dtype)
+    square = np.empty(n * n, bits.dtype)
     adjacency = np.empty((n, words), np.uint64)
     parent = np.empty(n, np.int32)
     bounds = np.empty(n_edges + 2, np.int32)
-    absent = np.full(1, -sign_mask, bits.dtype)[0]
+    lowest = np.empty(1, bits.dtype)
+    lowest[0] = -sign_mask
     for index in range(m):
-        if not _all_finite(bits[index].ravel(), infinity, absent):
+        if not _all_finite(bits[index].ravel(), infinity, lowest[0]):
             births[index] = NOT_FINITE
             continue
-        _load(bits[index], square, sign_mask)
+        _load(bits[index], square, 0, n, sign_mask)
         edge = 0
         for u in range(n):
             for v in range(u + 1, n):
-                keys[edge] = max(square[u, v], square[v, u])
+                keys[edge] = max(square[u * n + v], square[v * n + u])
                 ids[edge] = u << 16 | v
                 edge += 1
         births[index] = _clique_birth(
@@ -544,7 +551,8 @@ def _count_distinct(keys: np.ndarray, count: int, absent: Any, table: np.ndarray
         size_bits += np.uint64(1)
     size = 1 << size_bits
     wrap = np.uint64(size - 1)
-    table[:size] = absent
+    for i in range(size):
+        table[i] = absent
     shift = np.uint64(64) - size_bits
     others = 0
     for i in range(count):  # without branches: whoever finds its slot taken waits
@@ -581,7 +589,6 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
     absent = -sign_mask
     padded = (h + 2) * stride + 8 & ~7
     grid = np.full(padded, absent, bits.dtype)
-    inside = grid[first : first + h * stride].reshape(h, stride)[:, :w]
     masks = np.zeros(padded, np.uint8)
     critical = np.zeros(padded, np.uint8)
     words = critical.view(np.uint64)
@@ -599,14 +606,15 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
         if not _all_finite(bits[index].ravel(), infinity, grid[0]):
             births[index] = NOT_FINITE
             continue
-        _load(bits[index], inside, sign_mask)
+        _load(bits[index], grid, first, stride, sign_mask)
         bound = _hole_bound(grid, stride, first, last, grid[0])
         least = max(bound, grid[0] + 1)
         _upper_masks(grid, stride, first, last, masks)
         _flag_from(grid, first, last, least, critical)
         _unflag_regular(masks, critical)
         count = _collect(grid, critical, words, keys, ids)
-        parent[:] = -1
+        for i in range(padded):
+            parent[i] = -1
         key = _cubical_birth_key(keys, ids, count, masks, steps, uphill, parent, bounds, absent)
         if key != absent:
             _flag_from(grid, first, last, key, critical)
@@ -636,7 +644,6 @@ def betti_curves(
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     padded = (h + 2) * stride + 8
     grid = np.full(padded, -sign_mask, bits.dtype)
-    inside = grid[first : first + h * stride].reshape(h, stride)[:, :w]
     masks = np.zeros(padded, np.uint8)
     parent = np.empty(padded, np.int32)
     keys = np.empty(h * w, bits.dtype)
@@ -647,7 +654,7 @@ def betti_curves(
         if not _all_finite(bits[index].ravel(), infinity, grid[0]):
             n_levels[index] = NOT_FINITE
             continue
-        _load(bits[index], inside, sign_mask)
+        _load(bits[index], grid, first, stride, sign_mask)
         _upper_masks(grid, stride, first, last, masks)
         for i in range(h * w):
             pixel = first + i // w * stride + i % w
