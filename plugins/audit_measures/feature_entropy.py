@@ -17,6 +17,10 @@ _PAPER = (
 )
 _CUBICAL = f"{_PAPER}; deviation: cubical superlevel filtration in place of the clique complex"
 
+#: In a graph of 4 vertices the only cycle is the square, born with its fourth edge. (Ties can make
+#: that level 2 or 3; zeros do not.)
+LEAST_CLIQUE_SIDE = 5
+
 
 def _status(view: TrainView, layer: LayerBirths) -> np.ndarray:
     """State of every unit of a layer on every class, shape (c, u)."""
@@ -30,8 +34,14 @@ def _census(codes: np.ndarray) -> str:
     return ", ".join(f"{count} {name}" for count, name in named if count and name != "ok")
 
 
-def _entropy_of_layer(view: TrainView, layer: LayerBirths) -> Value:
+def _entropy_of_layer(view: TrainView, layer: LayerBirths, filtration: Filtration) -> Value:
     """Mean feature entropy over the (unit, class) pairs that have one."""
+    if filtration == "clique" and layer.height < LEAST_CLIQUE_SIDE:
+        return Value.undefined(
+            f"{layer.layer}: a graph of {layer.height} vertices has its first cycle at level 4 or "
+            f"never, so its entropy is 0 whatever the maps are; maps of {LEAST_CLIQUE_SIDE} × "
+            f"{LEAST_CLIQUE_SIDE} pixels are the least"
+        )
     codes = _status(view, layer)
     if not (codes == OK).any():
         return Value.undefined(f"{layer.layer}: no unit is born for any class ({_census(codes)})")
@@ -63,13 +73,15 @@ def feature_entropy(view: TrainView, filtration: Filtration) -> dict[str, Value]
 
     Returns:
         The parts of `layer_parts`: mean over layers, each layer, the last, and the slope over
-        relative depth in nats. A layer without any birth is undefined.
+        relative depth in nats. A layer without any birth is undefined, and so is one of 4 × 4
+        pixels under "clique", where births have a single possible level.
 
     Source:
         Zhao & Zhang 2022 (arXiv 2103.09716). Deviations: never born is undefined, not 0; the
         average over units and classes is ours, the paper ranks units.
     """
-    return layer_parts([_entropy_of_layer(view, layer) for layer in view.births(filtration)])
+    layers = view.births(filtration)
+    return layer_parts([_entropy_of_layer(view, layer, filtration) for layer in layers])
 
 
 def effective_rate(view: TrainView, filtration: Filtration) -> dict[str, Value]:
@@ -120,7 +132,7 @@ def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
     """The family under one filtration."""
     entry = functools.partial(
         MeasureEntry,
-        version="1",
+        version="2",
         invariance="node-wise",
         cost="topology",
         source=source,

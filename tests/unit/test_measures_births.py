@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
+import audit
 from audit.conformance import ArrayView
 from audit.contracts import FLAG_CONSTANT, FLAG_ZERO, LayerBirths, Value
 from audit_measures._layer_parts import layer_parts
@@ -89,6 +90,20 @@ def test_feature_entropy_averages_over_the_layers_that_have_one():
     assert parts[""].value == pytest.approx(math.log(2) / 2)
     assert parts["layer_2"].reason == "b: no unit is born for any class (2 never_born)"
     assert parts["depth_slope"].value == pytest.approx(0, abs=1e-12)
+
+
+def test_feature_entropy_of_four_vertices_is_undefined_under_clique_alone():
+    births = audit.birth_levels(np.random.default_rng(0).normal(size=(8, 3, 4, 4)))
+    assert set(np.unique(births)) == {-1, 4}
+    small = LayerBirths("a", 4, 4, births, np.zeros(births.shape, np.uint8), 0.0)
+    view = FixedBirths(small, layer(VARIED, name="b"))
+    parts = feature_entropy(view, "clique")
+    assert parts["layer_1"].reason == (
+        "a: a graph of 4 vertices has its first cycle at level 4 or never, so its entropy is 0 "
+        "whatever the maps are; maps of 5 × 5 pixels are the least"
+    )
+    assert parts[""] == parts["last"]
+    assert feature_entropy(view, "cubical")["layer_1"].status == "ok"
 
 
 def test_effective_rate_counts_never_born_with_zero_and_leaves_out_silent_units():
