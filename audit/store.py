@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -32,6 +33,10 @@ from audit.errors import StoreError
 SCHEMA: Final = 1
 _MAGIC: Final = b"genaudit-entry\n"
 _MAX_HEADER: Final = 16 << 20
+_FIELDS: Final = {"key": dict, "meta": dict, "payload_bytes": int, "payload_sha256": str}
+
+#: No writer takes this long: a temporary file older than that was left by one that was killed.
+_ORPHAN_SECONDS: Final = 3600
 _log = logging.getLogger("genaudit.store")
 
 
@@ -76,10 +81,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written ({len(content)} bytes): {error.strerror or error}; "
-            "free space there or choose another folder"
-        ) from error
+        raise _unwritable(path, len(content), error) from error
+
+
+def _unwritable(path: Path, size: int, error: OSError) -> StoreError:
+    """The error for a file the system refuses to write."""
+    return StoreError(
+        f"{path} cannot be written ({size} bytes): {error.strerror or error}; "
+        "free space there or choose another folder"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -113,14 +123,11 @@ class Store:
             StoreError: The file exists and the system refuses to read it.
         """
         path = self.path(key)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
+        content = _read(path)
+        if content is None:
             return None
-        except OSError as error:
-            raise StoreError(f"cache entry {path} cannot be read: {error.strerror}") from error
         try:
-            return _decode(content, key)
+            return _decode(content, path.name)
         except ValueError as error:
             self._quarantine(path, str(error))
             return None
@@ -144,17 +151,24 @@ class Store:
         Raises:
             StoreError: It cannot be written.
         """
-        line = canonical_json({"time": round(time.time(), 3), **record}) + "\n"
+        line = canonical_json({"time": round(time.time(), 3), **record}).encode() + b"\n"
         path = self.root / "ledger.jsonl"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(descriptor, line.encode())
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = (
+                        b"\n" + line
+                    )  # a crash tore the last line: it must not take this one along
+                written = os.write(descriptor, line)
             finally:
                 os.close(descriptor)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, f"only {written} bytes were taken")
         except OSError as error:
-            raise StoreError(f"ledger {path} cannot be written: {error.strerror}") from error
+            raise _unwritable(path, len(line), error) from error
 
     def ledger(self) -> Iterator[dict[str, Any]]:
         """Every whole line of the ledger, oldest first; a torn last line is passed over."""
@@ -163,22 +177,29 @@ class Store:
             return
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                with contextlib.suppress(json.JSONDecodeError):
-                    yield json.loads(line)
+                record = None
+                with contextlib.suppress(ValueError, RecursionError):
+                    record = json.loads(line)
+                if isinstance(record, dict):
+                    yield record
 
     def paths(self) -> Iterator[Path]:
         """Every entry's file."""
         yield from sorted((self.root / "entries").glob("??/" + "[0-9a-f]" * 64))
 
     def verify(self) -> tuple[int, int]:
-        """Read every entry; quarantine what is damaged. Returns (whole, damaged)."""
+        """Read every entry; quarantine what is damaged. Returns (whole, damaged).
+
+        Raises:
+            StoreError: The system refuses to read one.
+        """
         whole = damaged = 0
         for path in self.paths():
+            content = _read(path)
+            if content is None:  # another process removed it
+                continue
             try:
-                content = path.read_bytes()
-                _decode(content, None)
-                if key_digest(_split(content)[0]["key"]) != path.name:
-                    raise ValueError("it belongs to another key")
+                _decode(content, path.name)
                 whole += 1
             except ValueError as error:
                 self._quarantine(path, str(error))
@@ -186,12 +207,26 @@ class Store:
         return whole, damaged
 
     def clear(self) -> int:
-        """Remove every entry (the ledger stays). Returns how many there were."""
-        count = 0
-        for path in self.paths():
-            path.unlink(missing_ok=True)
-            count += 1
-        return count
+        """Remove every entry, and what was set aside or left behind (the ledger stays).
+
+        Returns:
+            How many entries there were.
+
+        Raises:
+            StoreError: The system refuses to remove one.
+        """
+        entries = list(self.paths())
+        long_ago = time.time() - _ORPHAN_SECONDS
+        try:
+            for path in [*entries, *(self.root / "quarantine").glob("*")]:
+                path.unlink(missing_ok=True)
+            for path in (self.root / "entries").glob("??/.*.tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < long_ago:
+                        path.unlink()
+        except OSError as error:
+            raise StoreError(f"{path} cannot be removed: {error.strerror or error}") from error
+        return len(entries)
 
     def _quarantine(self, path: Path, reason: str) -> None:
         """Move a damaged entry out of the way and say so."""
@@ -202,12 +237,29 @@ class Store:
             path.replace(folder / f"{path.name}.{uuid.uuid4().hex[:8]}")
 
 
+def _read(path: Path) -> bytes | None:
+    """The bytes of an entry's file, or None where there is none.
+
+    Raises:
+        StoreError: The system refuses to read it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(
+            f"cache entry {path} cannot be read: {error.strerror or error}; "
+            "repair the folder or choose another"
+        ) from error
+
+
 def _encode(
     key: Mapping[str, Any], arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]
 ) -> bytes:
     """The bytes of an entry."""
     payload = safetensors.numpy.save(
-        {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        {name: np.asarray(array, order="C") for name, array in arrays.items()}
     )
     header = {
         "schema": SCHEMA,
@@ -217,6 +269,11 @@ def _encode(
         "payload_sha256": hashlib.sha256(payload).hexdigest(),
     }
     text = canonical_json(header).encode()
+    if len(text) > _MAX_HEADER:
+        raise StoreError(
+            f"a cache entry holds at most {_MAX_HEADER} bytes of JSON; found {len(text)}; "
+            "keep large values as arrays"
+        )
     head = _MAGIC + len(text).to_bytes(8, "little") + text
     return head + hashlib.sha256(head).digest() + payload
 
@@ -237,20 +294,30 @@ def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
     head, seal, payload = content[:end], content[end : end + 32], content[end + 32 :]
     if hashlib.sha256(head).digest() != seal:
         raise ValueError("header digest does not match")
-    header: dict[str, Any] = json.loads(head[start:])
-    if header["schema"] != SCHEMA:
-        raise ValueError(f"schema {header['schema']}, this version reads {SCHEMA}")
+    try:
+        header = json.loads(head[start:])
+    except RecursionError as error:
+        raise ValueError("the header is nested too deeply") from error
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")  # noqa: TRY004  damage, not misuse
+    if header.get("schema") != SCHEMA:
+        raise ValueError(f"schema {header.get('schema')}, this version reads {SCHEMA}")
+    for name, kind in _FIELDS.items():
+        if not isinstance(header.get(name), kind):
+            raise ValueError(  # noqa: TRY004  likewise
+                f"the header has no {name} of type {kind.__name__}"
+            )
     return header, payload
 
 
-def _decode(content: bytes, key: Mapping[str, Any] | None) -> Entry:
-    """The entry in these bytes; with a key, only if it belongs to that key.
+def _decode(content: bytes, digest: str) -> Entry:
+    """The entry in these bytes, if they are that of the key with this digest.
 
     Raises:
         ValueError: They are damaged, or belong to another key.
     """
     header, payload = _split(content)
-    if key is not None and key_digest(header["key"]) != key_digest(key):
+    if key_digest(header["key"]) != digest:
         raise ValueError("it belongs to another key")
     if len(payload) != header["payload_bytes"]:
         raise ValueError(f"{len(payload)} of {header['payload_bytes']} payload bytes")
@@ -258,5 +325,5 @@ def _decode(content: bytes, key: Mapping[str, Any] | None) -> Entry:
         raise ValueError("payload digest does not match")
     try:
         return Entry(safetensors.numpy.load(payload), header["meta"])
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
+    except (safetensors.SafetensorError, KeyError) as error:  # a KeyError is an unknown dtype
+        raise ValueError(f"the payload cannot be read: {error}") from error
