@@ -2,7 +2,8 @@
 
 Every simulated zoo is factorial with repeats. Its accuracy is a design part plus luck that the
 design does not know. Measures: noise (null), functions of the design with next to no noise of
-their own (proxies), copies of the parameter count, and measures that know a share of the luck.
+their own (proxies), copies of the parameter count, and measures that know a share of the luck. A
+ranker is fitted on part of every twentieth zoo, and its intervals are held against the rest.
 
 Run: python benchmarks/simulations.py [--json] [--zoos N] [--repeats N] [--seed N]
 """
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from audit.correlation import correlate
+from audit.ranking import GeneralizationRanker, kendall_scorer
 
 N_NULL = 5
 SHARES = (0.25, 0.5, 0.75)
@@ -58,6 +60,27 @@ def judge(n_zoos: int, repeats: int, seed: int) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def coverage(n_zoos: int, seed: int, families: bool) -> tuple[float, float]:
+    """Share of new checkpoints inside 90% intervals, and the mean τ of their predictions."""
+    inside, taus = [], []
+    for number in range(n_zoos):
+        rng = np.random.default_rng([seed, number])
+        table = zoo(rng, 4)
+        family = rng.integers(0, 8, len(table))
+        if families:
+            shift = 0.02 * rng.normal(size=8)[family]
+            table["held_out_accuracy"] += shift
+        X = table[[c for c in table if str(c).startswith(("null", "knows", "parameters"))]]
+        y = table["held_out_accuracy"].to_numpy()
+        known = family < 6 if families else rng.random(len(table)) < 0.75
+        ranker = GeneralizationRanker(random_state=number)
+        ranker.fit(X[known], y[known], family[known] if families else None)
+        lower, upper = ranker.predict_interval(X[~known]).T
+        inside += list((lower <= y[~known]) & (y[~known] <= upper))
+        taus.append(kendall_scorer(ranker, X[~known], y[~known]))
+    return float(np.mean(inside)), float(np.mean(taus))
+
+
 def rates(found: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Share of each verdict, in its first words, per kind of measure."""
     kind = found["measure"].str.replace(r"null \d", "null", regex=True)
@@ -81,6 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     covered = (null["kendall_lower"] <= 0) & (null["kendall_upper"] >= 0)
     informative = adds.groupby(null["zoo"]).any()
     associated = (~quiet).groupby(null["zoo"]).any()
+    same, same_tau = coverage(max(1, options.zoos // 20), options.seed, families=False)
+    new, new_tau = coverage(max(1, options.zoos // 20), options.seed, families=True)
     report = {
         "zoos": options.zoos,
         "models_per_zoo": int(found["n_models"].max()),
@@ -90,6 +115,10 @@ def main(arguments: list[str] | None = None) -> None:
         "null: p below 0.05 before correction": float((null["kendall_p"] < 0.05).mean()),
         "null: any of five associated, per zoo": float(associated.mean()),
         "null: interval of τ holds 0": float(covered.mean()),
+        "ranker: 90% intervals hold new checkpoints": same,
+        "ranker: τ on new checkpoints": same_tau,
+        "ranker: 90% intervals hold checkpoints of new families": new,
+        "ranker: τ on checkpoints of new families": new_tau,
     }
     if options.json:
         json.dump(report, sys.stdout, indent=2, ensure_ascii=False)

@@ -61,7 +61,7 @@ def learning_curve(
             rows = known[:size]
             of_rows = None if groups is None else codes[rows]
             fitted = clone(ranker).set_params(conformal=False).fit(X[rows], y[rows], of_rows)
-            taus[size].append(kendall_scorer(fitted, X[aside], y[aside].tolist()))
+            taus[size].append(kendall_scorer(fitted, X[aside], y[aside]))
     return pd.DataFrame([_summary(size, np.array(found)) for size, found in taus.items()])
 
 

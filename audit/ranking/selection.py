@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +53,7 @@ def better_than(ranking: pd.DataFrame, reference: str) -> list[str]:
     return [str(name) for name in above["checkpoint"]]
 
 
-def kendall_scorer(estimator: Any, X: Any, y: Sequence[float]) -> float:
+def kendall_scorer(estimator: Any, X: Any, y: Any) -> float:
     """Kendall's τ-b between predictions and accuracies, as a scikit-learn scorer.
 
     Use it as `cross_val_score(ranker, X, y, scoring=kendall_scorer)`.

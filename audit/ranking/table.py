@@ -39,6 +39,35 @@ class Ranking(NamedTuple):
     table: pd.DataFrame
     about: dict[str, Any]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The ranking as plain JSON values; NaN becomes null.
+
+        Returns:
+            The keys of `about`, and `ranking`: a list, best first, of objects with
+            `predicted_rank` (1 = best), `checkpoint`, `score`, `lower`, `upper` and `tied_with`
+            (a list of names).
+        """
+        rows = [
+            {**row, "tied_with": row["tied_with"].split(";") if row["tied_with"] else []}
+            for row in self.table.to_dict("records")
+        ]
+        return {**_plain(self.about), "ranking": _plain(rows)}
+
+
+def _plain(value: Any) -> Any:
+    """The value with numbers JSON can carry."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
 
 def rank_table(
     table: pd.DataFrame,

@@ -16,7 +16,9 @@ from audit.statistics.result import (
     Values,
     numeric_column,
     paired,
+    target_values,
     undefined,
+    why_undefined,
 )
 
 #: Degrees of freedom that must be left after the controls for a test.
@@ -119,8 +121,9 @@ def increment(
             lies in their span.
         rows: The rows of the table to use: measure, target and controls are known there.
     """
-    x, y, _, reason = paired(table[rows], measure, target)
-    n = len(x)
+    x = numeric_column(table, measure)[rows]
+    y = target_values(table, target)[0][rows]
+    n, reason = len(x), why_undefined(x, y)
     if reason:
         return Increment(undefined(reason, n), float("nan"))
     freedom = n - basis.shape[1] - 1

@@ -79,10 +79,13 @@ def numeric_column(table: pd.DataFrame, column: str) -> Values:
     """
     if column not in table.columns:
         raise DataError(f"the table has no column {column!r}; it has {', '.join(map(str, table))}")
-    copies = int((table.columns == column).sum())
-    if copies > 1:
-        raise DataError(f"the table has {copies} columns named {column!r}; keep one")
-    return np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+    place = table.columns.get_loc(column)
+    if not isinstance(place, int):
+        raise DataError(f"the table has several columns named {column!r}; keep one")
+    series = table.iloc[:, place]
+    if series.dtype == np.float64:
+        return series.to_numpy()
+    return np.asarray(pd.to_numeric(series, errors="coerce"), dtype=np.float64)
 
 
 def target_values(table: pd.DataFrame, target: str) -> tuple[Values, str]:

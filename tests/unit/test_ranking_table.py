@@ -1,8 +1,11 @@
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audit.errors import ConfigError, DataError
 from audit.ranking import (
@@ -143,6 +146,35 @@ def test_constant_measures_do_not_vote_and_no_vote_is_an_error():
 def test_same_seed_same_bytes():
     tables = [rank_table(zoo(), directions=DIRECTIONS, seed=3).table.to_csv() for _ in range(2)]
     assert tables[0] == tables[1]
+
+
+def test_a_ranking_is_plain_json():
+    ranking = rank_table(zoo(12).drop(columns="held_out_accuracy"), directions=DIRECTIONS)
+    plain = json.loads(json.dumps(ranking.to_dict(), allow_nan=False))
+    assert plain["mode"] == "zero-shot by declared directions"
+    best = plain["ranking"][0]
+    assert list(best) == list(RANKING_COLUMNS)
+    assert best["predicted_rank"] == 1
+    assert ";".join(best["tied_with"]) == ranking.table["tied_with"][0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_ranks_and_ties_follow_from_the_intervals(ends):
+    lower = np.array([float(low) for low, _ in ends])
+    upper = np.array([float(low + width) for low, width in ends])
+    names = [f"n{i}" for i in range(len(ends))]
+    frame = ranking_frame(names, (lower + upper) / 2, lower, upper).set_index("checkpoint")
+    for i, one in enumerate(names):
+        better = [j for j in range(len(ends)) if lower[j] > upper[i]]
+        assert frame.loc[one, "predicted_rank"] == 1 + len(better)
+        tied = set(filter(None, frame.loc[one, "tied_with"].split(";")))
+        assert tied == {
+            names[j]
+            for j in range(len(ends))
+            if j != i and lower[j] <= upper[i] and lower[i] <= upper[j]
+        }
+    assert frame["predicted_rank"].is_monotonic_increasing
 
 
 def test_families_are_left_out_whole():
