@@ -1,0 +1,135 @@
+"""The demonstration on four recipes: whole, again, and killed in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from audit.config import RunOptions
+from audit.demo import demo, zoo_recipes
+from audit.zoo import factorial_grid
+
+TABLES = ("measures.csv", "units.parquet", "accuracies.csv", "correlations.csv", "ranking.csv")
+
+GRID = {
+    "models": ("test_resnet",),
+    "label_noise": (0.0, 0.4),
+    "augmentation": (False,),
+    "weight_decay": (0.0,),
+    "batch_size": (64, 128),
+    "epochs": 1,
+    "learning_rate": 3e-3,
+    "side": 24,
+    "seed": 0,
+    "dataset": "digits",
+    "dataset_options": {},
+}
+
+SCRIPT = f"""
+import sys
+from pathlib import Path
+from audit.config import RunOptions
+from audit.demo import demo
+from audit.zoo import factorial_grid
+
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    options = RunOptions(output=out, cache=out / "cache", workers=2, device="cpu", progress=False)
+    demo(options, factorial_grid(**{GRID!r}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished demonstration."""
+    out = tmp_path_factory.mktemp("demo")
+    options = RunOptions(output=out, cache=out / "cache", workers=0, device="cpu", progress=False)
+    demo(options, factorial_grid(**GRID))
+    return out
+
+
+def test_the_shipped_zoo_is_a_factorial_grid():
+    recipes = zoo_recipes()
+    frame = pd.DataFrame([recipe.hyperparameters for recipe in recipes])
+    assert len(frame) == len({recipe.name for recipe in recipes}) >= 16
+    assert frame["hp.model"].nunique() >= 3
+    n_cells = 1
+    for column in frame:
+        assert frame[column].nunique() >= 2
+        n_cells *= frame[column].nunique()
+    assert len(frame.drop_duplicates()) == n_cells
+
+
+def test_checkpoints_lie_beside_their_recipes(folder):
+    files = sorted((folder / "zoo").glob("*.safetensors"))
+    assert len(files) == 4
+    for path in files:
+        record = json.loads(path.with_suffix(".json").read_text())
+        assert record["recipe"]["model"] == "test_resnet"
+        assert 0 <= record["held_out_accuracy"] <= 1
+        with safe_open(path, "pt") as tensors:
+            assert "fc.weight" in list(tensors.keys())
+
+
+def test_measures_come_from_the_training_split_alone(folder):
+    run = json.loads((folder / "run.json").read_text())
+    assert run["dataset"]["n_images"] < 1797
+    assert "split" not in run["dataset"]["options"]
+
+
+def test_again_trains_nothing_and_changes_no_byte(folder, monkeypatch):
+    before = {name: (folder / name).read_bytes() for name in TABLES}
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "zoo").glob("*.safetensors")}
+
+    def refuse(*arguments):
+        raise AssertionError("a network was built although everything is there")
+
+    monkeypatch.setattr("audit.views.CheckpointView._network", refuse)
+    monkeypatch.setattr("audit.demo.train", refuse)
+    options = RunOptions(
+        output=folder, cache=folder / "cache", workers=0, device="cpu", progress=False
+    )
+    demo(options, factorial_grid(**GRID))
+    assert {name: (folder / name).read_bytes() for name in TABLES} == before
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def numbers(folder):
+    """The measures, but for the seconds they took."""
+    return pd.read_csv(folder / "measures.csv").drop(columns="seconds")
+
+
+def test_stopped_in_the_middle_goes_on_where_it_was(folder, tmp_path):
+    out = tmp_path / "demo"
+    script = tmp_path / "run_demo.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(out)]
+    kept = {}
+    for number, n_trained in ((signal.SIGINT, 1), (signal.SIGKILL, 2)):
+        running = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        wait_for(lambda n=n_trained: len(list(out.glob("zoo/*.json"))) >= n)
+        os.killpg(running.pid, number)
+        running.wait(30)
+        assert {path: path.stat().st_mtime_ns for path in kept} == kept
+        kept = {path: path.stat().st_mtime_ns for path in out.glob("zoo/*.json")}
+    subprocess.run(command, check=True, capture_output=True)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    pd.testing.assert_frame_equal(numbers(out), numbers(folder))
+    for name in ("units.parquet", "accuracies.csv", "correlations.csv", "ranking.csv"):
+        assert (out / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def wait_for(condition, seconds=120):
+    """Wait until something is so."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "waited too long"
+        time.sleep(0.02)
