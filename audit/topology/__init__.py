@@ -76,8 +76,9 @@ def birth_levels(
             births at levels 2 to 51 count. "full": every level counts. The paper defines levels
             for the clique filtration alone; cubical births are the same under both.
         backend: "reference" (by definition, slow), "cpu" (compiled), "torch" (tensor operations,
-            on the tensor's device), "cuda", or "auto": "cpu" for arrays and tensors in host
-            memory, "torch" for tensors elsewhere. All give the same integers.
+            on the tensor's device), "cuda" (the same operations, on a CUDA device whatever the
+            maps are on), or "auto": "cpu" for arrays and tensors in host memory, "torch" for
+            tensors elsewhere. All give the same integers.
         threads: Processor threads of the "cpu" backend; by default `GENAUDIT_THREADS`, or the
             processors this process may use. The result does not depend on it.
 

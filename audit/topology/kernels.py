@@ -470,6 +470,22 @@ def _collect(
 
 
 @compiled
+def _flag_first_from(
+    grid: np.ndarray, stride: int, first: int, last: int, least: Any, flags: np.ndarray
+) -> None:
+    """Flag every distinct value of at least `least` somewhere, and plateaus little more than once.
+
+    A pixel equal to the one on its left or above it is passed over: its value's first pixel in
+    index order has neither.
+    """
+    values, out = grid[first:last], flags[first:last]
+    left, above = grid[first - 1 : last - 1], grid[first - stride : last - stride]
+    for i in range(last - first):
+        x = values[i]
+        out[i] = (x >= least) & (x != left[i]) & (x != above[i])
+
+
+@compiled
 def _collect_keys(grid: np.ndarray, flags: np.ndarray, words: np.ndarray, keys: np.ndarray) -> int:
     """As `_collect`, without the ids."""
     count = 0
@@ -617,7 +633,7 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
             parent[i] = -1
         key = _cubical_birth_key(keys, ids, count, masks, steps, uphill, parent, bounds, absent)
         if key != absent:
-            _flag_from(grid, first, last, key, critical)
+            _flag_first_from(grid, stride, first, last, key, critical)
             count = _collect_keys(grid, critical, words, keys)
             births[index] = _count_distinct(keys, count, grid[0], table)
 
