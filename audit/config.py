@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
 
@@ -18,6 +21,13 @@ class _Strict(BaseModel):
     """Frozen; a key nobody reads is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The items, if there are any (pydantic's own check also fires where one item is wrong)."""
+    if not items:
+        raise PydanticCustomError("too_short", "at least one is needed")
+    return items
 
 
 class DatasetConfig(BaseModel):
@@ -53,7 +63,7 @@ class CheckpointConfig(_Strict):
     model: str
     weights: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
-    pretrained: bool = False
+    pretrained: bool = Field(default=False, strict=True)
     name: str | None = None
 
 
@@ -70,9 +80,9 @@ class MeasuresConfig(_Strict):
 
     include: tuple[str, ...] = ("default",)
     exclude: tuple[str, ...] = ()
-    images_per_class: int = Field(default=100, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    layers: tuple[str, ...] | None = None
+    images_per_class: int = Field(default=100, ge=0, strict=True)
+    batch_size: int = Field(default=64, ge=1, strict=True)
+    layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
 
 
 class HeldOutConfig(_Strict):
@@ -98,15 +108,18 @@ class AuditConfig(_Strict):
     """
 
     dataset: DatasetConfig
-    checkpoints: tuple[CheckpointConfig, ...] = Field(min_length=1)
+    checkpoints: Annotated[tuple[CheckpointConfig, ...], pydantic.AfterValidator(_some)]
     measures: MeasuresConfig = MeasuresConfig()
     held_out: HeldOutConfig | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 
     def path(self, text: str) -> Path:
         """A path of this configuration, made absolute."""
-        return (self.base / Path(text).expanduser()).absolute()
+        try:
+            return (self.base / Path(text).expanduser()).absolute()
+        except RuntimeError as error:  # "~name" of nobody
+            raise ConfigError(f"path {text!r} names a home folder that does not exist") from error
 
     @property
     def dataset_options(self) -> dict[str, Any]:
@@ -128,11 +141,16 @@ class AuditConfig(_Strict):
         Raises:
             ConfigError: A key that is unknown, missing or of the wrong type; all are listed.
         """
+        lines = list(_not_json(content))
+        if "base" in content:
+            lines.append(f"base: {unknown_name('key', 'base', _known(''))}")
         try:
-            return cls.model_validate({**content, "base": base})
+            config = cls.model_validate({**content, "base": base})
         except pydantic.ValidationError as error:
-            lines = [_explain(problem) for problem in error.errors()]
-            raise ConfigError(f"{source} cannot be used:\n  " + "\n  ".join(lines)) from error
+            lines += [_explain(problem) for problem in error.errors()]
+        if lines:
+            raise ConfigError(f"{source} cannot be used:\n  " + "\n  ".join(lines))
+        return config
 
     @classmethod
     def read(cls, path: Path) -> AuditConfig:
@@ -148,7 +166,7 @@ class AuditConfig(_Strict):
                 f"configuration {path} cannot be read: {error.strerror or error}; "
                 "`genaudit demo` writes an example"
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
         return cls.parse(content, path.absolute().parent, str(path))
 
@@ -161,15 +179,55 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
+#: What pydantic calls a wrong type → what TOML calls the right one.
+_TYPE_NAMES = {
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
+
+
+def _known(section: str) -> list[str]:
+    """The keys of a section."""
+    return [name for name in _SECTIONS[section].model_fields if name != "base"]
+
+
 def _explain(problem: Any) -> str:
     """One line of what pydantic found, in the words of the file."""
     where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+    kind, found = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
         section = next((str(part) for part in problem["loc"][:-1]), "")
-        known = [name for name in _SECTIONS[section].model_fields if name != "base"]
-        return f"{where}: {unknown_name('key', str(problem['loc'][-1]), known)}"
-    found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
-    return f"{where}: {problem['msg'].lower()}{found}"
+        return f"{where}: {unknown_name('key', str(problem['loc'][-1]), _known(section))}"
+    if kind == "missing":
+        return f"{where}: required, but not given"
+    if kind == "too_short":
+        return f"{where}: at least one is needed"
+    if where == "checkpoints" and kind == "tuple_type":
+        return f"{where}: must be a list; write [[checkpoints]] before each"
+    if kind in _TYPE_NAMES:
+        return f"{where}: must be {_TYPE_NAMES[kind]}; found {found!r}"
+    return f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {found!r}"
+
+
+def _not_json(value: Any, where: str = "") -> Iterator[str]:
+    """One line for every value that no cache key can hold: NaN, infinities and dates."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _not_json(part, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _not_json(part, f"{where}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where}: must be a finite number; found {value}"
+    elif isinstance(value, datetime.date | datetime.time):
+        yield f"{where}: dates and times must be written as strings; found {value}"
 
 
 def default_cache() -> Path:
