@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,8 +58,17 @@ class Registry:
             self._manager.register(plugin, name)
         except pluggy.PluginValidationError as error:
             raise PluginError(f"plugin {name!r}: {error}") from error
-        for attribute in vars(plugin):
-            if attribute.startswith(f"{hookspecs.PROJECT}_") and attribute not in HOOKS:
+        for attribute in dir(plugin):
+            marked = self._manager.parse_hookimpl_opts(plugin, attribute) is not None
+            named = attribute.startswith(f"{hookspecs.PROJECT}_")
+            if attribute in HOOKS and not marked:
+                raise PluginError(
+                    f"plugin {name!r}: {attribute} is not decorated with "
+                    "@audit.hookspecs.hookimpl and would be passed over; decorate it"
+                )
+            # a module of that name is no hook: genaudit_xyz is what third parties call packages
+            meant = marked or (named and inspect.isroutine(getattr(plugin, attribute, None)))
+            if meant and attribute not in HOOKS:
                 raise PluginError(
                     f"plugin {name!r} implements {attribute!r}, which is not a hook; "
                     f"the hooks are {', '.join(HOOKS)}"
@@ -69,7 +79,14 @@ class Registry:
         found: dict[str, Any] = {}
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             owner = implementation.plugin_name
-            for entry in implementation.function():
+            try:
+                entries = list(implementation.function())
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {owner!r}: {hook} failed: {type(error).__name__}: {error}; "
+                    "repair or uninstall it"
+                ) from error
+            for entry in entries:
                 if not isinstance(entry, kind):
                     raise PluginError(
                         f"plugin {owner!r}: {hook} must return {kind.__name__} objects, "
