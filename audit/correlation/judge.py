@@ -41,7 +41,8 @@ def judge(
     result["beyond_baselines_p_holm"] = _corrected(joint, judged)
     result["beyond_hyperparameters"] = [i.association.value for i in design]
     result["beyond_hyperparameters_p_holm"] = _corrected(design, judged)
-    has_design = bool(statistics.design_axes(table, None, FAMILY))
+    factors = statistics.design_axes(table, None, FAMILY)
+    varying = "family" if factors == [FAMILY] else "hyperparameters" if factors else ""
     result["verdict"] = [
         verdict(
             Evidence(
@@ -53,7 +54,7 @@ def judge(
                 single_p={control: p[i] for control, p in single.items()},
                 joint_p=row["beyond_baselines_p_holm"],
                 design_p=row["beyond_hyperparameters_p_holm"],
-                has_design=has_design,
+                design=varying,
                 is_baseline=not judged[i],
             )
         )

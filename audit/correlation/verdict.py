@@ -12,7 +12,7 @@ from audit.statistics import Contradiction
 
 #: Said of measures that pass every test.
 ADDS: Final = "adds information beyond the baselines"
-NOT_BEYOND_DESIGN: Final = "not beyond hyperparameters"
+NOT_BEYOND: Final = "not beyond"
 CONTRADICTS: Final = "contradicts itself across environments"
 NO_EVIDENCE: Final = "no evidence of association"
 _CALLED: Final = {
@@ -34,7 +34,8 @@ class Evidence:
         single_p: Per baseline, of the increment over that baseline alone.
         joint_p: Of the increment over all baselines together; NaN when it cannot be told.
         design_p: Of the increment over the hyperparameters; NaN when it cannot be told.
-        has_design: Whether any hyperparameter (or family) varies.
+        design: What varies: "hyperparameters" (with the family, where there is one), "family"
+            alone, or "" for nothing.
         is_baseline: Whether the measure is itself a baseline.
     """
 
@@ -44,7 +45,7 @@ class Evidence:
     single_p: Mapping[str, float] = field(default_factory=dict)
     joint_p: float = float("nan")
     design_p: float = float("nan")
-    has_design: bool = False
+    design: str = ""
     is_baseline: bool = False
 
 
@@ -58,7 +59,7 @@ def verdict(evidence: Evidence, alpha: float = 0.05) -> str:
     4. "baseline: …" for the baselines themselves.
     5. "not distinguishable from parameter count" (or another baseline), "adds nothing beyond the
        baselines together": no significant increment over one of them, or over all.
-    6. "not beyond hyperparameters": no significant increment over the design.
+    6. "not beyond hyperparameters" (or "family"): no significant increment over the design.
     7. "adds information beyond the baselines", and what else it was tested against.
     """
     with_axes, against_axes = evidence.contradiction
@@ -87,14 +88,14 @@ def _increment_verdict(evidence: Evidence, alpha: float) -> str:
         return "associated; too few models to tell it from the baselines"
     if has_baselines and evidence.joint_p >= alpha:
         return "adds nothing beyond the baselines together"
-    if evidence.has_design and evidence.design_p >= alpha:
-        return NOT_BEYOND_DESIGN
-    untold = evidence.has_design and np.isnan(evidence.design_p)
-    tail = "; too few models to tell it from the hyperparameters" if untold else ""
+    if evidence.design and evidence.design_p >= alpha:
+        return f"{NOT_BEYOND} {evidence.design}"
+    untold = bool(evidence.design) and np.isnan(evidence.design_p)
+    tail = f"; too few models to tell it from the {evidence.design}" if untold else ""
     if not has_baselines:
-        if evidence.has_design and not untold:
-            return "adds information beyond the hyperparameters; no baseline to compare with"
+        if evidence.design and not untold:
+            return f"adds information beyond the {evidence.design}; no baseline to compare with"
         return "associated; no baseline to compare with" + tail
-    if evidence.has_design and not untold:
-        tail = " and the hyperparameters"
+    if evidence.design and not untold:
+        tail = f" and the {evidence.design}"
     return ADDS + tail

@@ -100,7 +100,8 @@ def target_values(table: pd.DataFrame, target: str) -> tuple[Values, str]:
         missing = [column for column in (TRAIN, HELD_OUT) if column not in table.columns]
         if missing:
             return np.full(len(table), np.nan), f"{GAP} needs {' and '.join(missing)}"
-        return numeric_column(table, TRAIN) - numeric_column(table, HELD_OUT), ""
+        gap = numeric_column(table, TRAIN) - numeric_column(table, HELD_OUT)
+        return np.round(gap, 12), ""  # rounding of the subtraction must not break ties
     raise DataError(f"the table has no target column {target!r}")
 
 

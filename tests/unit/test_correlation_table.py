@@ -158,7 +158,7 @@ def evidence(**changes):
     usual = {
         "undefined": "", "association_p": 0.001, "contradiction": Contradiction([], []),
         "single_p": {"parameters": 0.001, "macs": 0.001}, "joint_p": 0.001, "design_p": 0.001,
-        "has_design": True,
+        "design": "hyperparameters",
     }  # fmt: skip
     return Evidence(**(usual | changes))
 
@@ -167,21 +167,30 @@ def evidence(**changes):
     ("changes", "words"),
     [
         ({}, "adds information beyond the baselines and the hyperparameters"),
-        ({"has_design": False}, "adds information beyond the baselines"),
+        ({"design": ""}, "adds information beyond the baselines"),
         ({"association_p": float("nan")}, "no evidence of association"),
         ({"single_p": {"parameters": 0.2, "macs": 0.4}}, "not distinguishable from MACs"),
         ({"joint_p": 0.3}, "adds nothing beyond the baselines together"),
         ({"joint_p": float("nan")}, "associated; too few models to tell it from the baselines"),
         ({"design_p": 0.3}, "not beyond hyperparameters"),
+        ({"design_p": 0.3, "design": "family"}, "not beyond family"),
         ({"design_p": float("nan")}, "adds information beyond the baselines; too few models to "
                                      "tell it from the hyperparameters"),
-        ({"single_p": {}, "has_design": False}, "associated; no baseline to compare with"),
+        ({"single_p": {}, "design": ""}, "associated; no baseline to compare with"),
         ({"single_p": {}}, "adds information beyond the hyperparameters; no baseline to compare "
                            "with"),
     ],
 )  # fmt: skip
 def test_each_verdict(changes, words):
     assert verdict(evidence(**changes)) == words
+
+
+def test_a_measure_of_the_family_is_not_beyond_it():
+    rng = np.random.default_rng(1)
+    family = np.repeat(np.arange(8), 6)
+    table = pd.DataFrame({"family": family, "m": family + 0.1 * rng.normal(size=48)})
+    table["held_out_accuracy"] = 0.5 + 0.04 * family + 0.01 * rng.normal(size=48)
+    assert correlate(table, **FAST)["verdict"].tolist() == ["not beyond family"]
 
 
 def test_a_table_without_measures_gives_no_rows():

@@ -27,6 +27,15 @@ def test_pgdl_score_derives_the_gap(number):
     assert score == pytest.approx(ZOOS[number]["pgdl_score"], abs=1e-9)
 
 
+def test_derived_gaps_tie_where_accuracies_say_so():
+    """0.9 − 0.7 and 0.8 − 0.6 differ by rounding only."""
+    table = pd.DataFrame({"train_accuracy": [0.9, 0.8, 0.7], "held_out_accuracy": [0.7, 0.6, 0.1]})
+    table["m"] = [1.0, 2.0, 3.0]
+    assert statistics.kendall(table, "m", "generalization_gap").value == pytest.approx(
+        2 / math.sqrt(3 * 2)
+    )
+
+
 def test_pgdl_score_differs_from_the_papers_cmi():
     table = pd.DataFrame(ZOOS[3]["rows"])
     assert statistics.pgdl_score(table, "measure") == pytest.approx(0.30304, abs=1e-5)
