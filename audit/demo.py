@@ -16,7 +16,7 @@ from audit.store import write_atomically
 from audit.zoo import Recipe, TrainTask, factorial_grid, held_out_table, is_trained, train
 
 MODELS: Final = ("test_resnet", "test_mambaout", "test_efficientnet")
-SIDE: Final = 32
+SIDE: Final = 36
 EPOCHS: Final = 8
 SEED: Final = 0
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from audit import correlation, pipeline
 from audit.config import RunOptions
-from audit.images import Sample
 from audit.registry import installed
+from audit.sample import Sample
 from audit.store import Store
 from audit.study import Study, resolve
 from audit.views import Subject

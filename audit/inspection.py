@@ -14,9 +14,9 @@ import torch
 from audit.config import CheckpointConfig
 from audit.contracts import Filtration, ImageSplit
 from audit.errors import ConfigError, DataError, unknown_name
-from audit.images import draw_sample
 from audit.loading import file_digest
 from audit.registry import Registry, installed
+from audit.sample import draw_sample
 from audit.store import Store
 from audit.study import resolve_device
 from audit.units import unit_frame

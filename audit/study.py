@@ -18,9 +18,9 @@ import audit
 from audit.config import AuditConfig, CheckpointConfig, RunOptions
 from audit.contracts import MeasureEntry
 from audit.errors import CheckpointError, ConfigError
-from audit.images import Sample, draw_sample
 from audit.loading import file_digest
 from audit.registry import Registry
+from audit.sample import Sample, draw_sample
 from audit.store import Store
 from audit.views import Subject
 

@@ -27,8 +27,9 @@ from audit.contracts import (
     TrainView,
 )
 from audit.errors import CheckpointError, MeasureError, UnavailableError
-from audit.images import Sample, eval_transform, load_batch, resolve_data_config
+from audit.images import eval_transform, load_batch, resolve_data_config
 from audit.loading import fit_weights, read_weights
+from audit.sample import Sample
 from audit.topology import birth_levels
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from audit.contracts import ImageSplit, Split
 from audit.errors import ConfigError, DataError
-from audit.images import shuffle_key
+from audit.sample import shuffle_key
 from audit_datasets.options import refuse_unknown
 
 if TYPE_CHECKING:

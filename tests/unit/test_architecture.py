@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"arrays", "errors"},
     {"topology", "entropy", "contracts", "units"},
-    {"hookspecs", "config", "images", "loading"},
+    {"hookspecs", "config", "images", "sample", "loading"},
     {"registry", "activations", "store", "table", "record"},
     {"views", "statistics", "conformance"},
     {"work", "study", "correlation", "ranking", "inspection", "zoo"},
@@ -23,7 +23,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`.
 FOR_PLUGINS = {"arrays", "errors", "contracts", "hookspecs", "topology", "entropy", "units"}
-FOR_PLUGINS |= {"images"}
+FOR_PLUGINS |= {"images", "sample"}
 
 #: Library → where alone it may be imported.
 OWNERS = {

@@ -11,8 +11,8 @@ from PIL import Image
 
 import audit_datasets
 from audit.errors import ConfigError, DataError
-from audit.images import draw_sample
 from audit.registry import Registry
+from audit.sample import draw_sample
 
 FOLDER = Registry({"datasets": audit_datasets}).dataset("image_folder")
 

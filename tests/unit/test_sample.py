@@ -11,7 +11,8 @@ from PIL import Image
 
 from audit.contracts import DataConfig, ImageSplit
 from audit.errors import ConfigError, DataError
-from audit.images import draw_sample, eval_transform, load_batch
+from audit.images import eval_transform, load_batch
+from audit.sample import draw_sample
 
 
 class Memory(ImageSplit):
