@@ -26,6 +26,7 @@ FORMAT: Final = "genaudit-calibrator-card"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Confidence = Annotated[str, Field(pattern=r"^0?\.[0-9]{1,6}$")]
 
 
 class _Plain(BaseModel):
@@ -94,7 +95,7 @@ class Card(_Plain):
     kind: Literal["order", "accuracy"]
     target: str = "held_out_accuracy"
     intercept: Finite = 0.0
-    half_width: dict[str, Positive]
+    half_width: dict[Confidence, Positive] = Field(min_length=1)
     measures: list[CardMeasure] = Field(min_length=1)
     zoos: list[CardZoo] = Field(min_length=1)
     held_out_by: str = ""

@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audit.correlation import held_out_from_timm, read_held_out, read_timm_results
 from audit.errors import DataError
@@ -145,3 +147,23 @@ def test_files_that_are_no_timm_results_are_refused(tmp_path, text, message):
     with pytest.raises(DataError) as error:
         read_timm_results(write(tmp_path, text))
     assert message in str(error.value)
+
+
+CELL = st.sampled_from(
+    ["a", "b", "", "0.5", "50", "nan", "inf", "-1", '"', "x,y", "\x00", "é", "1e400"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(CELL, min_size=1, max_size=4), max_size=5), st.booleans())
+def test_any_file_is_read_or_refused(tmp_path_factory, rows, headed):
+    path = tmp_path_factory.mktemp("fuzz") / "t.csv"
+    header = ["checkpoint,held_out_accuracy"] if headed else []
+    path.write_text("\n".join(header + [",".join(row) for row in rows]))
+    try:
+        table = read_held_out(path, ["a", "b"]).table
+    except DataError:
+        return
+    known = table["held_out_accuracy"].dropna()
+    assert ((known >= 0) & (known <= 1)).all()
+    assert set(table["checkpoint"]) <= {"a", "b"}

@@ -3,9 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from audit.errors import ConfigError, DataError, StoreError
 from audit.ranking import (
+    Card,
     GeneralizationRanker,
     domain_of,
     fit_card,
@@ -193,3 +196,22 @@ def test_a_card_has_no_interval_wider_than_it_was_fitted_for(card):
     assert card.width_at(0.85) == card.half_width["0.9"]
     with pytest.raises(DataError, match=r"needed 0\.99 or more"):
         card.width_at(0.99)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.dictionaries(st.sampled_from(sorted(Card.model_fields)), JSON, max_size=3))
+def test_any_mapping_is_a_card_or_refused(card, changes):
+    try:
+        loaded = load_card(card.model_dump() | changes)
+    except DataError:
+        return
+    rank_table(zoo(5), card=loaded, confidence=min(map(float, loaded.half_width)))
