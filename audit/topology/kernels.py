@@ -411,47 +411,49 @@ def _hole_bound(grid: np.ndarray, stride: int, first: int, last: int, absent: in
 
 
 @compiled
-def _upper_masks(grid: np.ndarray, stride: int, first: int, last: int, masks: np.ndarray) -> None:
-    """Bit masks of the neighbours that enter before each pixel; ties enter in index order."""
-    middle, out = grid[first:last], masks[first:last]
-    nw = grid[first - stride - 1 : last - stride - 1]
-    n = grid[first - stride : last - stride]
-    ne = grid[first - stride + 1 : last - stride + 1]
-    e = grid[first + 1 : last + 1]
-    se = grid[first + stride + 1 : last + stride + 1]
-    s = grid[first + stride : last + stride]
-    sw = grid[first + stride - 1 : last + stride - 1]
-    w = grid[first - 1 : last - 1]
-    for i in range(last - first):
+def _compare_forward(
+    grid: np.ndarray, stride: int, last: int, least: Any, forward: np.ndarray
+) -> None:
+    """Which later neighbours lie above each pixel (bits 3 to 6), and whether it is `least` (0)."""
+    middle, out = grid[:last], forward[:last]
+    e, se = grid[1 : last + 1], grid[stride + 1 : last + stride + 1]
+    s, sw = grid[stride : last + stride], grid[stride - 1 : last + stride - 1]
+    for i in range(last):
         x = middle[i]
-        low = (nw[i] >= x) | (n[i] >= x) << 1 | (ne[i] >= x) << 2 | (e[i] > x) << 3
-        high = (se[i] > x) << 4 | (s[i] > x) << 5 | (sw[i] > x) << 6 | (w[i] >= x) << 7
-        out[i] = low | high
+        later = (e[i] > x) << 3 | (se[i] > x) << 4 | (s[i] > x) << 5 | (sw[i] > x) << 6
+        out[i] = later | (x >= least)
 
 
 @compiled
-def _flag_from(grid: np.ndarray, first: int, last: int, least: Any, flags: np.ndarray) -> None:
-    """Flag the pixels of at least `least`."""
-    values, out = grid[first:last], flags[first:last]
-    for i in range(last - first):
-        out[i] = values[i] >= least
+def _mask_and_flag(
+    forward: np.ndarray,
+    stride: int,
+    first: int,
+    last: int,
+    masks: np.ndarray,
+    critical: np.ndarray,
+) -> None:
+    """Bit masks of the neighbours that enter before each pixel, and whether it can change β₁.
 
-
-@compiled
-def _unflag_regular(masks: np.ndarray, flags: np.ndarray) -> None:
-    """Take the flag from pixels that cannot change β₁: those that touch one run, or nothing.
-
-    Edge neighbours that are absent and followed clockwise by a present one count the runs (Yokoi's
-    connectivity number). All is done in eight bits, so that a vector holds many pixels.
+    Ties enter in index order, so that an earlier neighbour is in unless this pixel lies above it.
+    Of the four edge neighbours, those absent and followed clockwise by a present one count the
+    runs (Yokoi's connectivity number): one run changes nothing, none means that the pixel is alone
+    or fills a hole. All is done in eight bits, so that a vector holds many pixels.
     """
-    for i in range(masks.size):
-        mask = masks[i]
+    middle, out, flags = forward[first:last], masks[first:last], critical[first:last]
+    w, nw = forward[first - 1 : last - 1], forward[first - stride - 1 : last - stride - 1]
+    n, ne = forward[first - stride : last - stride], forward[first - stride + 1 : last - stride + 1]
+    for i in range(last - first):
+        corners = np.uint8((~nw[i] & 16) >> 4 | (~ne[i] & 64) >> 4)
+        edges = np.uint8((~n[i] & 32) >> 4 | np.uint8((~w[i] & 8) << 4))
+        mask = np.uint8(middle[i] & 0b01111000 | corners | edges)
+        out[i] = mask
         gaps = np.uint8(~mask)
         next_gap = np.uint8(gaps >> 1 | gaps << 7)
         gap_after = np.uint8(gaps >> 2 | gaps << 6)
         ends = np.uint8(0b10101010 & gaps & ~(next_gap & gap_after))
         others = np.uint8(ends & np.uint8(ends - 1))
-        flags[i] &= (others != 0) | ((ends == 0) & (mask != 0))
+        flags[i] = middle[i] & 1 & ((others != 0) | ((ends == 0) & (mask != 0)))
 
 
 @compiled
@@ -605,6 +607,7 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
     absent = -sign_mask
     padded = (h + 2) * stride + 8 & ~7
     grid = np.full(padded, absent, bits.dtype)
+    forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
     critical = np.zeros(padded, np.uint8)
     words = critical.view(np.uint64)
@@ -625,9 +628,8 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
         _load(bits[index], grid, first, stride, sign_mask)
         bound = _hole_bound(grid, stride, first, last, grid[0])
         least = max(bound, grid[0] + 1)
-        _upper_masks(grid, stride, first, last, masks)
-        _flag_from(grid, first, last, least, critical)
-        _unflag_regular(masks, critical)
+        _compare_forward(grid, stride, last, least, forward)
+        _mask_and_flag(forward, stride, first, last, masks, critical)
         count = _collect(grid, critical, words, keys, ids)
         for i in range(padded):
             parent[i] = -1
@@ -660,7 +662,9 @@ def betti_curves(
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     padded = (h + 2) * stride + 8
     grid = np.full(padded, -sign_mask, bits.dtype)
+    forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
+    critical = np.zeros(padded, np.uint8)
     parent = np.empty(padded, np.int32)
     keys = np.empty(h * w, bits.dtype)
     ids = np.empty(h * w, np.int32)
@@ -671,7 +675,8 @@ def betti_curves(
             n_levels[index] = NOT_FINITE
             continue
         _load(bits[index], grid, first, stride, sign_mask)
-        _upper_masks(grid, stride, first, last, masks)
+        _compare_forward(grid, stride, last, grid[0], forward)
+        _mask_and_flag(forward, stride, first, last, masks, critical)
         for i in range(h * w):
             pixel = first + i // w * stride + i % w
             keys[i] = grid[pixel]
