@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,7 @@ def rank_table(
     card: Card | None = None,
     versions: Mapping[str, str] | None = None,
     abstain: bool = False,
+    leave_out: Literal["families", "checkpoints"] = "families",
     confidence: float = 0.9,
     seed: int = 0,
 ) -> Ranking:
@@ -86,9 +87,9 @@ def rank_table(
 
     With a card, the card ranks, and no accuracy of the table is looked at. Otherwise, with 8 or
     more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is predicted
-    by a ranker that never saw it (nor, where there is a column `family`, any of its family),
-    each other one by a ranker fitted on all known ones. With fewer, the declared directions of
-    the measures vote.
+    by a ranker that never saw it (nor, where there is a column `family`, any of its family,
+    unless told otherwise), each other one by a ranker fitted on all known ones. With fewer, the
+    declared directions of the measures vote.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
@@ -99,6 +100,9 @@ def rank_table(
         card: A calibrator card to rank by.
         versions: The version of each measure, held against the card's.
         abstain: Outside the card's domain, say so and leave every checkpoint tied.
+        leave_out: What folds leave out where there are families: whole families, as for
+            checkpoints of families nobody has seen (wide intervals), or single checkpoints, as
+            for checkpoints of the families in the table.
         confidence: Of the intervals.
         seed: Of folds and resamples.
 
@@ -120,7 +124,9 @@ def rank_table(
         notes.append(f"not ranked, no measure could be taken: {', '.join(names)}")
     table, X, known = table[~unmeasured], X[~unmeasured], known[~unmeasured]
     if known.sum() >= MIN_KNOWN and X.shape[1]:
-        return _fitted(table, X, known, target, measures, confidence, seed, notes)
+        by_family = leave_out == "families" and "family" in table.columns
+        groups = codes_of(table, ["family"]) if by_family else None
+        return _fitted(table, X, known, groups, target, measures, confidence, seed, notes)
     if known.any():
         notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
     votes = {m: directions.get(m, "none") for m in measures}
@@ -179,6 +185,7 @@ def _fitted(
     table: pd.DataFrame,
     X: Matrix,
     known: np.ndarray,
+    groups: Codes | None,
     target: str,
     measures: list[str],
     confidence: float,
@@ -190,7 +197,6 @@ def _fitted(
     if infinite:
         notes.append(f"{infinite} infinite values of measures taken as unavailable")
     y = numeric_column(table, target)
-    groups = codes_of(table, ["family"]) if "family" in table.columns else None
     if groups is not None and len(np.unique(groups[known])) < 2:
         groups = None
     ranker = GeneralizationRanker(confidence=confidence, random_state=seed)

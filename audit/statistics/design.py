@@ -229,7 +229,9 @@ def _uniform_share(counts: Counts) -> float:
     merged = np.stack([cells[:, :_MORE].sum(axis=1), cells[:, _MORE]], axis=1)
     merged = np.stack([merged[:, :, :_MORE].sum(axis=2), merged[:, :, _MORE]], axis=2)
     information, entropy = information_and_entropy(merged, 1e-12)
-    return float(information.mean() / entropy.mean()) if entropy.mean() > 1e-9 else float("nan")
+    if entropy.mean() <= 1e-9:
+        return float("nan")
+    return max(0.0, float(information.mean() / entropy.mean()))  # 1e-12 can take it below 0
 
 
 def _compare(values: Values) -> np.ndarray:

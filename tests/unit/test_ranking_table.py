@@ -180,6 +180,8 @@ def test_ranks_and_ties_follow_from_the_intervals(ends):
 def test_families_are_left_out_whole():
     table = zoo().assign(family=[f"f{i % 4}" for i in range(40)])
     assert rank_table(table, directions=DIRECTIONS).about["left_out"] == "families"
+    ranking = rank_table(table, directions=DIRECTIONS, leave_out="checkpoints")
+    assert ranking.about["left_out"] == "checkpoints"
 
 
 def test_too_few_checkpoints_bound_nothing():
