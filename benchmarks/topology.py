@@ -121,11 +121,23 @@ def gudhi_clique(maps: np.ndarray) -> None:
         tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
 
 
+def gudhi_rips(maps: np.ndarray) -> None:
+    """The same complexes as Vietoris-Rips complexes of a matrix of distances."""
+    for feature_map in maps:
+        weights = np.maximum(feature_map, feature_map.T).astype(float)
+        rips = gudhi.RipsComplex(distance_matrix=weights.max() - weights)
+        tree = rips.create_simplex_tree(max_dimension=2)
+        tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
+
+
 def peers_of(filtration: str, maps: np.ndarray) -> dict[str, tuple[int, Callable[[], object]]]:
     """Each installed peer's call, and how many of the maps it takes (slow ones take few)."""
     if filtration == "clique":
         few = maps[: max(2, min(len(maps), 4_000 // maps.shape[1] ** 2))]
-        return {"gudhi SimplexTree": (len(few), lambda: gudhi_clique(few))}
+        return {
+            "gudhi SimplexTree": (len(few), lambda: gudhi_clique(few)),
+            "gudhi RipsComplex": (len(few), lambda: gudhi_rips(few)),
+        }
     some = maps[: max(16, 400_000 // maps[0].size)]
     negated = list(-some.astype(float))
     gudhi_h1 = CubicalPersistence(homology_dimensions=1, n_jobs=1)
@@ -220,6 +232,8 @@ def report(quick: bool, sides: list[int]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "device": "cpu",
+        "processors": os.cpu_count(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "versions": versions(),
         "read_gigabytes_per_second": rate,
         "first_call_seconds": first_call_seconds(),
@@ -234,6 +248,7 @@ def table(results: dict[str, Any]) -> str:
         "reads {:.1f} GB/s on one thread; first call {:.1f} s compiling, {:.2f} s cached".format(
             results["read_gigabytes_per_second"], *results["first_call_seconds"].values()
         ),
+        f"{results['processors']} processors, load average {results['load_average']}",
         "",
         f"{'filtration':10} {'maps':12} {'side':>4} {'µs/map':>8} {'maps/s':>11} "
         f"{'threads':>10} {'bound µs':>8} {'torch µs':>9}  peers: µs/map (times slower)",
