@@ -31,14 +31,16 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no audit ({RUN} is missing); "
             f"`genaudit measure CONFIG -o {folder}` writes one"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} cannot be read: a JSON object was expected, found {record!r:.40}")
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,19 @@ COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason
 
 #: Stands in `measure` for a checkpoint that could not be audited at all.
 ALL_MEASURES: Final = "all"
+
+#: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
+_TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
+
+#: Cells of other columns that hold nothing.
+_NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+
+#: Before 3.1, pandas read some numbers one bit off unless told otherwise; since, it warns if told.
+_EXACT: Final[dict[str, Any]] = (
+    {"float_precision": "round_trip"}
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    else {}
+)
 
 
 def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -71,11 +85,25 @@ def read_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, or lacks a column; the message says which.
     """
-    text = dict.fromkeys(("checkpoint", "measure", "version", "reason", "tied_with"), str)
     try:
-        frame = pd.read_csv(path, converters=text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # not the index: rows with a field too many would shift by one column
+            header = pd.read_csv(path, nrows=0, index_col=False).columns
+            frame: pd.DataFrame = pd.read_csv(
+                path,
+                index_col=False,
+                dtype=dict.fromkeys(_TEXT, str),
+                keep_default_na=False,
+                na_values={column: _NO_VALUE for column in header if column not in _TEXT},
+                **_EXACT,
+            )
     except FileNotFoundError as error:
         raise DataError(f"{what} table {path} does not exist") from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{what} table {path} cannot be read: a row has more fields than the header"
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{what} table {path} cannot be read: {error}") from error
     missing = [column for column in columns if column not in frame.columns]
@@ -93,6 +121,8 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: It cannot be written.
     """
+    # a bare carriage return would end a line for every reader, but is not quoted
+    frame = frame.map(lambda value: value.replace("\r", " ") if isinstance(value, str) else value)
     write_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
