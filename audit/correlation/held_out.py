@@ -55,6 +55,9 @@ def read_held_out(
             f"{where} needs columns 'checkpoint' and '{HELD_OUT}'; "
             f"missing {quoted(missing)}, found {quoted(map(str, table.columns))}"
         )
+    nameless = int(table["checkpoint"].isna().sum())
+    if nameless:
+        raise DataError(f"{where} has {nameless} rows without a checkpoint name")
     table["checkpoint"] = table["checkpoint"].astype(str)
     _refuse_duplicates(table, where)
     for column in (HELD_OUT, TRAIN):
@@ -73,11 +76,14 @@ def read_held_out(
 def read_csv(path: Path, where: str) -> pd.DataFrame:
     """A CSV file as a table, whatever goes wrong told as a `DataError`."""
     try:
-        return pd.read_csv(path, dtype={"checkpoint": str})
+        table = pd.read_csv(path, dtype={"checkpoint": str})
     except OSError as error:
         raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{where} is not a UTF-8 CSV file: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column for row names
+        raise DataError(f"{where} has rows with more cells than its header has names")
+    return table
 
 
 def _refuse_duplicates(table: pd.DataFrame, where: str) -> None:

@@ -51,6 +51,10 @@ def test_numeric_and_unicode_names_stay_names(tmp_path):
          "held-out table {path} has rows for checkpoints that were not measured: 'bb1'; measured, "
          "but without a row: 'b', 'bb2'; known checkpoints: 'a', 'b', 'bb2'; nearest to 'bb1': "
          "'bb2'"),
+        ("checkpoint,held_out_accuracy\n,0.5\nb,0.5\n",
+         "held-out table {path} has 1 rows without a checkpoint name"),
+        ("checkpoint,held_out_accuracy\na,0.5,3\nb,0.5,4\n",
+         "held-out table {path} has rows with more cells than its header has names"),
         ("checkpoint,held_out_accuracy\na,91.5\nb,50\n",
          "held-out table {path} needs held_out_accuracy in [0, 1]; found 91.5 for 'a'; these look "
          "like percent: divide them by 100"),
@@ -154,7 +158,7 @@ CELL = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(CELL, min_size=1, max_size=4), max_size=5), st.booleans())
 def test_any_file_is_read_or_refused(tmp_path_factory, rows, headed):
     path = tmp_path_factory.mktemp("fuzz") / "t.csv"
