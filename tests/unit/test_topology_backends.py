@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import gudhi
 import numpy as np
@@ -266,6 +267,19 @@ def test_cubical_births_of_the_largest_maps_equal_gudhi():
     diagrams = CubicalPersistence(homology_dimensions=1).fit_transform(-maps)
     gudhis = list(map(gudhi_cubical_level, maps, diagrams))
     np.testing.assert_array_equal(birth_levels(maps, "cubical"), gudhis)
+
+
+@pytest.mark.parametrize("filtration", FILTRATIONS)
+def test_a_batch_is_not_copied_whole(filtration):
+    channels_last = np.zeros((8, 28, 28, 256), np.float32).transpose(0, 3, 1, 2)
+    half = np.zeros((8, 256, 28, 28), np.float16)
+    birth_levels(channels_last[:1, :2], filtration)
+    for maps in (channels_last, half):
+        tracemalloc.start()
+        birth_levels(maps, filtration, threads=1)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 * maps.size / 3
 
 
 def test_worst_orders_take_no_more_than_a_moment():
