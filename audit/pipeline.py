@@ -1,4 +1,4 @@
-"""The stages wired together; each reads what the one before it wrote into the output folder."""
+"""An audit from configuration to report: settle, measure, then the stages on the output folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
-from audit import correlation, ranking
+from audit import correlation
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
-from audit.errors import ConfigError, DataError
 from audit.record import (
     ACCURACIES,
     CORRELATIONS,
@@ -21,23 +20,14 @@ from audit.record import (
     RUN,
     UNITS,
     file_sha256,
-    is_current,
     read_run,
-    stage_digest,
     write_run,
 )
-from audit.registry import Registry, installed
+from audit.registry import installed
+from audit.stages import correlate_folder, rank_folder, report_folder
 from audit.store import write_atomically
 from audit.study import Study, describe, resolve
-from audit.table import (
-    ALL_MEASURES,
-    measures_frame,
-    read_csv,
-    read_measures,
-    wide_frame,
-    write_csv,
-    write_parquet,
-)
+from audit.table import ALL_MEASURES, measures_frame, write_csv, write_parquet
 from audit.work import (
     Outcome,
     Task,
@@ -237,143 +227,6 @@ def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:
     for column in ("checkpoint", "filtration", "layer", "class_name", "status"):
         frame[column] = frame[column].astype("category")
     write_parquet(frame, path)
-
-
-def correlate_folder(
-    folder: Path, table: Path | None = None, target: str = "held_out_accuracy"
-) -> pd.DataFrame:
-    """Set the measures of an output folder against held-out accuracies; write the statistics.
-
-    Args:
-        folder: Where `measure` wrote.
-        table: The held-out table; by default the one the configuration names.
-        target: "held_out_accuracy" or "generalization_gap".
-
-    Raises:
-        ConfigError: No held-out table is known.
-        DataError: A table cannot be read, or names unknown checkpoints.
-    """
-    record = read_run(folder)
-    measures = read_measures(folder / MEASURES)
-    if table is None:
-        config = record["config"]
-        if not config.get("held_out"):
-            raise ConfigError(
-                "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
-            )
-        table = Path(record["base"]) / config["held_out"]["table"]
-    held_out, notes = correlation.read_held_out(table, sorted(measures["checkpoint"].unique()))
-    write_csv(held_out, folder / ACCURACIES)
-    inputs = stage_digest(
-        ("statistics", "correlation"),
-        measures=file_sha256(folder / MEASURES),
-        accuracies=file_sha256(folder / ACCURACIES),
-        target=target,
-        seed=record["seed"],
-    )
-    path = folder / CORRELATIONS
-    if is_current(record.get("correlation"), inputs, path):
-        return read_csv(path, "correlations", ())
-    wide = wide_frame(measures, held_out)
-    statistics = correlation.correlate(
-        wide,
-        target,
-        measures=sorted(set(measures["measure"]) - {ALL_MEASURES}),
-        directions=_directions(record, wide),
-        seed=record["seed"],
-    )
-    write_csv(statistics, path)
-    record["correlation"] = {
-        "target": target,
-        "table": str(table),
-        "n_models": int(wide["held_out_accuracy"].notna().sum()),
-        "notes": list(notes),
-        **statistics.attrs,
-        "inputs": inputs,
-        "sha256": file_sha256(path),
-    }
-    write_run(folder, record)
-    return statistics
-
-
-def rank_folder(folder: Path) -> pd.DataFrame:
-    """Rank the checkpoints of an output folder; by known accuracies if `correlate` found any.
-
-    Raises:
-        DataError: A table cannot be read, or every checkpoint failed.
-    """
-    record = read_run(folder)
-    measures = read_measures(folder / MEASURES)
-    held_out = _optional(folder / ACCURACIES)
-    wide = wide_frame(measures, held_out)
-    if wide.empty:
-        raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
-    inputs = stage_digest(
-        ("statistics", "ranking"),
-        measures=file_sha256(folder / MEASURES),
-        accuracies=file_sha256(folder / ACCURACIES),
-        seed=record["seed"],
-    )
-    path = folder / RANKING
-    if is_current(record.get("ranking"), inputs, path):
-        return read_csv(path, "ranking", ())
-    found = ranking.rank_table(wide, directions=_directions(record, wide), seed=record["seed"])
-    write_csv(found.table, path)
-    record["ranking"] = {**found.about, "inputs": inputs, "sha256": file_sha256(path)}
-    write_run(folder, record)
-    return found.table
-
-
-def report_folder(folder: Path, registry: Registry) -> AuditResult:
-    """Write every report of an output folder's tables.
-
-    Raises:
-        DataError: A table cannot be read.
-        StoreError: A report cannot be written.
-    """
-    result = read_result(folder)
-    for reporter in registry.reporters.values():
-        reporter.write(result, folder)
-    return result
-
-
-def read_result(folder: Path) -> AuditResult:
-    """The tables of an output folder; those of stages that were not run are empty.
-
-    Raises:
-        DataError: The folder holds no audit, or a table cannot be read.
-    """
-    record, empty = read_run(folder), pd.DataFrame()
-    return AuditResult(
-        measures=read_measures(folder / MEASURES),
-        ranking=_or(_optional(folder / RANKING), empty),
-        correlations=_or(_optional(folder / CORRELATIONS), empty),
-        held_out=_or(_optional(folder / ACCURACIES), empty),
-        run=record,
-        output=folder,
-    )
-
-
-def _directions(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:
-    """The declared direction of every column: that of the longest measure name it starts with."""
-    declared = record["measures"]
-    found: dict[str, str] = {}
-    for column in wide.columns:
-        parts = str(column).split(".")
-        prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-        name = next((prefix for prefix in prefixes if prefix in declared), None)
-        if name is not None:
-            found[str(column)] = declared[name]["direction"]
-    return found
-
-
-def _optional(path: Path) -> pd.DataFrame | None:
-    """A table if its stage was run."""
-    return read_csv(path, path.stem, ()) if path.exists() else None
-
-
-def _or(frame: pd.DataFrame | None, fallback: pd.DataFrame) -> pd.DataFrame:
-    return fallback if frame is None else frame
 
 
 def _make_writable(folder: Path) -> None:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "correlate": "audit.cli.correlate",
     "rank": "audit.cli.rank",
     "report": "audit.cli.report",
+    "fit-card": "audit.cli.fit_card",
     "units": "audit.cli.units",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
@@ -32,6 +33,7 @@ COMMANDS: Final = {
 
 EXIT_ERROR: Final = 1
 EXIT_PARTIAL: Final = 3
+EXIT_SHUT: Final = 4
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
 
@@ -53,7 +55,7 @@ class _LazyGroup(click.Group):
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 error; 2 wrong usage; 3 some checkpoints failed, the rest are "
-    "reported; 130 interrupted.",
+    "reported; 4 the gate of `rank --require-better-than` is shut; 130 interrupted.",
 )
 @click.version_option(audit.__version__, prog_name="genaudit")
 def genaudit() -> None:

@@ -26,11 +26,11 @@ from audit.cli.options import as_json, folder_argument
 @as_json
 def command(folder: Path, held_out: Path | None, target: str, as_json: bool) -> None:
     """Correlate the measures in FOLDER with held-out accuracies; write correlations.csv."""
-    from audit import pipeline
+    from audit import stages
     from audit.cli.show import print_correlations, print_json, records
     from audit.record import CORRELATIONS
 
-    frame = pipeline.correlate_folder(folder, held_out, target)
+    frame = stages.correlate_folder(folder, held_out, target)
     if as_json:
         print_json(records(frame))
     else:

@@ -1,30 +1,65 @@
-"""`genaudit rank`: the ranking alone."""
+"""`genaudit rank`: the ranking alone, and the gate."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from audit.cli import EXIT_SHUT
 from audit.cli.options import as_json, folder_argument
 
 
 @click.command("rank")
 @folder_argument
+@click.option("--card", help="Rank by this calibrator card (a shipped name or a file).")
+@click.option("--abstain", is_flag=True, help="Outside the card's domain, rank nothing.")
+@click.option(
+    "--leave-out",
+    type=click.Choice(["families", "checkpoints"]),
+    default="families",
+    show_default=True,
+    help="What the ranker that predicts a checkpoint has not seen.",
+)
+@click.option(
+    "--require-better-than",
+    "reference",
+    metavar="CHECKPOINT",
+    help="Exit with 4 unless some checkpoint is certainly better than this one.",
+)
 @as_json
-def command(folder: Path, as_json: bool) -> None:
+def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -> None:
     """Rank the checkpoints measured in FOLDER; write ranking.csv.
 
-    Where `correlate` has read held-out accuracies, a model of them ranks (each checkpoint by a
-    model that never saw it); otherwise the measures' declared directions do.
-    """
-    from audit import pipeline
-    from audit.cli.show import print_json, print_ranking, records
-    from audit.record import RANKING
+    With a card, the card ranks, without any held-out accuracy. Otherwise, where `correlate` has
+    read held-out accuracies, a model of them ranks (each checkpoint by a model that never saw it);
+    where it has not, the measures' declared directions do.
 
-    frame = pipeline.rank_folder(folder)
+    JSON: {"schema": 1, "ranking": [{"predicted_rank", "checkpoint", "score", "lower", "upper",
+    "tied_with": [names]}], "about": {"mode", "score_is", "confidence", "notes", …},
+    "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
+    """
+    from audit import ranking, stages
+    from audit.cli.show import print_json, print_ranking, records
+    from audit.record import RANKING, read_run
+
+    frame = stages.rank_folder(folder, **chosen)
+    above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
-        print_json(records(frame))
+        rows = records(frame)
+        for row in rows:
+            row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        gate = None if above is None else {"reference": reference, "checkpoints": above}
+        about = read_run(folder)["ranking"]
+        print_json({"schema": 1, "ranking": rows, "about": about, "better_than": gate})
     else:
         print_ranking(frame, rows=len(frame))
+        for note in read_run(folder)["ranking"].get("notes", []):
+            click.echo(f"note: {note}")
+        if above is not None:
+            names = ", ".join(above) if above else "none"
+            click.echo(f"Certainly better than {reference}: {names}")
         click.echo(f"Ranking: {folder / RANKING}")
+    if above == []:
+        raise click.exceptions.Exit(EXIT_SHUT)

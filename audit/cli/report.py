@@ -13,8 +13,8 @@ from audit.cli.options import folder_argument
 @folder_argument
 def command(folder: Path) -> None:
     """Write report.html and the other reports of the tables in FOLDER."""
-    from audit import pipeline
+    from audit import stages
     from audit.registry import installed
 
-    pipeline.report_folder(folder, installed())
+    stages.report_folder(folder, installed())
     click.echo(folder / "report.html")

@@ -15,6 +15,7 @@ LAYERS = [
     {"registry", "activations", "store", "table", "record"},
     {"views", "statistics", "conformance"},
     {"work", "study", "correlation", "ranking", "inspection", "zoo"},
+    {"stages"},
     {"pipeline"},
     {"demo", "forecast"},
     {"cli", "__main__"},
