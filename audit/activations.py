@@ -111,19 +111,20 @@ def _layout(
 ) -> tuple[Layout, int, int, int] | None:
     """(layout, height, width, units) of an output of that shape, or None if it is no map.
 
-    A map keeps the image's proportions, up to a pixel of rounding; that tells where the channels
-    are. Where both readings fit, channels come first.
+    A map keeps the image's proportions, exactly or up to a pixel of rounding; that tells where the
+    channels are. Where both readings fit equally well, channels come first.
     """
     in_height, in_width = input_side
 
-    def proportional(height: int, width: int) -> bool:
-        return abs(height * in_width - width * in_height) <= max(in_height, in_width)
+    def proportional(height: int, width: int, tolerance: int) -> bool:
+        return abs(height * in_width - width * in_height) <= tolerance
 
     if len(shape) == 4:
-        if proportional(shape[2], shape[3]):
-            return "NCHW", shape[2], shape[3], shape[1]
-        if proportional(shape[1], shape[2]):
-            return "NHWC", shape[1], shape[2], shape[3]
+        for tolerance in (0, max(in_height, in_width)):
+            if proportional(shape[2], shape[3], tolerance):
+                return "NCHW", shape[2], shape[3], shape[1]
+            if proportional(shape[1], shape[2], tolerance):
+                return "NHWC", shape[1], shape[2], shape[3]
     if len(shape) == 3:
         tokens = shape[1] - prefix
         for height in range(1, tokens + 1):
@@ -218,7 +219,8 @@ def _named_layers(module: nn.Module, images: Tensor, paths: Sequence[str]) -> tu
             )
         found.append(LayerSpec(path, call, *layout, prefix=prefix if layout[0] == "NLC" else 0))
 
-    with _hooks([(path, modules[path]) for path in paths], see), torch.inference_mode():
+    named = [(path, modules[path]) for path in dict.fromkeys(paths)]
+    with _hooks(named, see), torch.inference_mode():
         module(images)
     missing = sorted(set(paths) - {spec.path for spec in found})
     if missing:
