@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from audit.store import Store
 
 #: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
-TRACE_VERSION: Final = "1"
+TRACE_VERSION: Final = "2"
 
 #: A prepared sample up to this size stays in memory between passes.
 _KEEP_BYTES: Final = 512 << 20
@@ -185,7 +185,9 @@ class CheckpointView(TrainView):
         for start in range(0, len(labels), self._subject.batch_size):
             stop = min(start + self._subject.batch_size, len(labels))
             batch = images[start:stop] if images is not None else self._load(start, stop)
-            yield batch.to(self._subject.device), labels[start:stop].to(self._subject.device)
+            # a copy: networks may change their input in place, and the sample is shared
+            batch = batch.to(self._subject.device, copy=True)
+            yield batch, labels[start:stop].to(self._subject.device)
 
     def _load(self, start: int, stop: int) -> Tensor:
         """Decode and prepare a stretch of the sample."""

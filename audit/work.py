@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -13,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from audit.contracts import Filtration, LayerBirths, MeasureEntry, Value
-from audit.errors import AuditError, UnavailableError
+from audit.contracts import Filtration, LayerBirths, Measured, MeasureEntry, Value
+from audit.errors import AuditError, MeasureError, StoreError, UnavailableError
 from audit.registry import Registry, installed
 from audit.store import Entry, Store
 from audit.units import unit_frame
@@ -98,7 +99,8 @@ def audit_checkpoint(
         _, error = _attempt(steps)
     if error is None:
         return Outcome("", failures)
-    store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
+    with contextlib.suppress(StoreError):  # the reason counts, not that it could not be noted
+        store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
     return Outcome(explain(error), failures)
 
 
@@ -114,16 +116,13 @@ def _attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def _keep_measure(subject: Subject, view: CheckpointView, entry: MeasureEntry, store: Store) -> str:
     """Compute one measure into the store; returns why it failed, or ""."""
     started = time.perf_counter()
-    measured, error = _attempt(lambda: entry.compute(view))
+    values, error = _attempt(lambda: _values(entry.compute(view)))
     if isinstance(error, UnavailableError):
-        measured = Value.unavailable(str(error))
+        values = {"": Value.unavailable(str(error))}
     elif error is not None:
         return explain(error)
-    if measured is None:
-        return "the measure returned None"
-    parts = measured if isinstance(measured, Mapping) else {"": measured}
+    assert values is not None
     seconds = round(time.perf_counter() - started, 4)
-    values = {suffix: Value.of(value) for suffix, value in parts.items()}
     meta = {
         "seconds": seconds,
         "values": {
@@ -134,6 +133,30 @@ def _keep_measure(subject: Subject, view: CheckpointView, entry: MeasureEntry, s
     store.put(subject.measure_key(entry.name, entry.version), {}, meta)
     store.note({"checkpoint": subject.name, "measure": entry.name, "seconds": seconds})
     return ""
+
+
+def _values(measured: Measured) -> dict[str, Value]:
+    """Suffix → number of what a measure returned, checked.
+
+    Raises:
+        MeasureError: It is no number, nor a mapping of names to numbers.
+    """
+    parts = measured if isinstance(measured, Mapping) else {"": measured}
+    if not parts:
+        raise MeasureError("the measure returned no number")
+    found: dict[str, Value] = {}
+    for suffix, part in parts.items():
+        try:
+            value = Value.of(part)
+            number = float(value.value)
+        except (TypeError, ValueError) as error:
+            what = f"{type(part).__name__} for {suffix!r}" if suffix else type(part).__name__
+            raise MeasureError(f"the measure returned {what}, not a number") from error
+        if value.status != "ok":
+            found[str(suffix)] = dataclasses.replace(value, value=math.nan)
+        else:
+            found[str(suffix)] = Value.of(number)
+    return found
 
 
 def measure_rows(subject: Subject, entry: MeasureEntry, found: Entry) -> list[dict[str, Any]]:
