@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from audit.inspection import unit_table as unit_table
     from audit.pipeline import run as run
     from audit.ranking import GeneralizationRanker as GeneralizationRanker
+    from audit.ranking import select as select
     from audit.registry import list_measures as list_measures
     from audit.registry import list_plugins as list_plugins
     from audit.topology import birth_levels as birth_levels
@@ -35,6 +36,7 @@ _HOME = {
     "correlate": "audit.correlation",
     "statistics": "audit.statistics",
     "GeneralizationRanker": "audit.ranking",
+    "select": "audit.ranking",
     "list_plugins": "audit.registry",
     "list_measures": "audit.registry",
     "AuditError": "audit.errors",

@@ -89,10 +89,13 @@ class HeldOutConfig(_Strict):
     """`[held_out]`: known accuracies, read by the correlation stage alone.
 
     Attributes:
-        table: CSV with columns checkpoint, held_out_accuracy, optional train_accuracy and hp.*.
+        table: CSV with columns checkpoint, held_out_accuracy, optional train_accuracy, family,
+            n_held_out and hp.*; or a file of published results.
+        format: "table", or the name of a held-out plugin such as "timm_results".
     """
 
     table: str
+    format: str = "table"
 
 
 class AuditConfig(_Strict):

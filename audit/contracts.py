@@ -1,8 +1,8 @@
 """What plugins provide and what they are given.
 
-A plugin hands over entries (`ModelEntry`, `DatasetEntry`, `MeasureEntry`, `EngineEntry`,
-`ReporterEntry`) through the hooks of `audit.hookspecs`. A measure is given a `TrainView`: the
-network and its training sample, and nothing that was held out.
+A plugin hands over entries (`ModelEntry`, `DatasetEntry`, `MeasureEntry`, `HeldOutEntry`,
+`EngineEntry`, `ReporterEntry`) through the hooks of `audit.hookspecs`. A measure is given a
+`TrainView`: the network and its training sample, and nothing that was held out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -208,6 +208,7 @@ class MeasureEntry:
         source: Paper, equation, and every deviation.
         filtrations: Whose births `compute` asks the view for; taken in one forward pass.
         baseline: Whether it is always reported, as a mark to beat.
+        diagnostic: Whether it only explains other measures, and is neither judged nor ranked by.
         default: Whether "default" in a configuration includes it.
     """
 
@@ -221,6 +222,7 @@ class MeasureEntry:
     source: str = ""
     filtrations: tuple[Filtration, ...] = ()
     baseline: bool = False
+    diagnostic: bool = False
     default: bool = True
 
 
@@ -266,6 +268,38 @@ class DatasetEntry:
     version: str
     open: Callable[[Split, Mapping[str, Any]], ImageSplit]
     options: tuple[str, ...] = ()
+
+
+class KnownCheckpoint(NamedTuple):
+    """What a table of published results is joined by.
+
+    Attributes:
+        checkpoint: Its name.
+        model: The reference it was built from.
+        image_size: Height of its input in pixels, or None if unknown.
+    """
+
+    checkpoint: str
+    model: str
+    image_size: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOutEntry:
+    """A form in which held-out accuracies are published.
+
+    Attributes:
+        name: As `[held_out] format` names it.
+        summary: One line: which files it reads.
+        version: Changes whenever the accuracies it yields do.
+        read: (file, checkpoints) → columns checkpoint, held_out_accuracy in [0, 1] and others;
+            and notes for the user. Checkpoints without a result have no row.
+    """
+
+    name: str
+    summary: str
+    version: str
+    read: Callable[[Path, Sequence[KnownCheckpoint]], tuple[pd.DataFrame, Sequence[str]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

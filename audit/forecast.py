@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from audit import correlation, pipeline
+from audit import pipeline
 from audit.config import RunOptions
 from audit.registry import installed
 from audit.sample import Sample
@@ -44,8 +44,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         DataError: The training set or the held-out table cannot be used.
     """
     study = resolve(pipeline.read_config(config_path), options, installed())
-    table = pipeline.held_out_path(study.config)
-    notes = correlation.read_held_out(table, study.names).notes if table else []
+    notes = pipeline.check_held_out(study)
     waiting = pipeline.pending(study)
     refused = dict(study.refused)
     per_model = _seconds_per_model(study, waiting, refused)
@@ -59,7 +58,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         "n_checkpoints": len(study.names),
         "n_cached": len(study.subjects) - len(waiting),
         "refused": refused,
-        "held_out_notes": list(notes),
+        "held_out_notes": notes,
         "output": str(options.output),
         "seconds": seconds,
         "time": _words(seconds),

@@ -12,7 +12,14 @@ from typing import Final
 
 import pluggy
 
-from audit.contracts import DatasetEntry, EngineEntry, MeasureEntry, ModelEntry, ReporterEntry
+from audit.contracts import (
+    DatasetEntry,
+    EngineEntry,
+    HeldOutEntry,
+    MeasureEntry,
+    ModelEntry,
+    ReporterEntry,
+)
 
 PROJECT: Final = "genaudit"
 
@@ -35,6 +42,12 @@ def genaudit_datasets() -> Sequence[DatasetEntry]:
 @hookspec
 def genaudit_measures() -> Sequence[MeasureEntry]:
     """Numbers per checkpoint from weights and training set alone."""
+    raise NotImplementedError
+
+
+@hookspec
+def genaudit_held_out() -> Sequence[HeldOutEntry]:
+    """Forms in which held-out accuracies are published."""
     raise NotImplementedError
 
 

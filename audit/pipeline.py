@@ -12,6 +12,7 @@ from tqdm import tqdm
 from audit import correlation
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
+from audit.errors import DataError
 from audit.record import (
     ACCURACIES,
     CORRELATIONS,
@@ -75,9 +76,8 @@ def run(
         options = options.model_copy(update={"output": Path(output)})
     study = resolve(read_config(config_or_path), options, installed())
     folder = options.output
-    held_out = held_out_path(study.config)
-    if held_out is not None:
-        correlation.read_held_out(held_out, study.names)
+    held_out = study.config.held_out
+    check_held_out(study)
     measures = measure(study)
     if held_out is None:
         for name in (ACCURACIES, CORRELATIONS):
@@ -98,9 +98,23 @@ def read_config(source: AuditConfig | Mapping[str, Any] | str | Path) -> AuditCo
     return AuditConfig.read(Path(source))
 
 
-def held_out_path(config: AuditConfig) -> Path | None:
-    """Where the held-out accuracies are, if any are known."""
-    return config.path(config.held_out.table) if config.held_out else None
+def check_held_out(study: Study) -> list[str]:
+    """Find out before hours of work whether the held-out table can be used; returns its notes.
+
+    Raises:
+        ConfigError: Its format is unknown.
+        DataError: It cannot be read, or names checkpoints that are not there.
+    """
+    held_out = study.config.held_out
+    if held_out is None:
+        return []
+    path = study.config.path(held_out.table)
+    if held_out.format == "table":
+        return list(correlation.read_held_out(path, study.names).notes)
+    study.registry.held_out_format(held_out.format)
+    if not path.is_file():
+        raise DataError(f"held-out table {path} does not exist")
+    return [f"published results, joined after measuring: {path}"]
 
 
 def measure(study: Study) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def stage_digest(packages: tuple[str, ...], **inputs: Any) -> str:
     """Digest of all that decides a stage's table: its inputs, our code and the libraries under it.
 
     Args:
-        packages: Subpackages of `audit` whose source decides the result.
+        packages: Subpackages and files of `audit` whose source decides the result.
         inputs: Digests of the files read, and parameters.
     """
     return key_digest({"code": _code_digest(packages), "inputs": inputs})
@@ -77,7 +77,8 @@ def _code_digest(packages: tuple[str, ...]) -> str:
     for library in _LIBRARIES:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
     for package in packages:
-        for path in sorted((home / package).rglob("*.py")):
+        found = home / package
+        for path in [found] if found.is_file() else sorted(found.rglob("*.py")):
             digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -11,19 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from audit import hookspecs
-from audit.contracts import DatasetEntry, EngineEntry, MeasureEntry, ModelEntry, ReporterEntry
+from audit.contracts import (
+    DatasetEntry,
+    EngineEntry,
+    HeldOutEntry,
+    MeasureEntry,
+    ModelEntry,
+    ReporterEntry,
+)
 from audit.errors import ConfigError, PluginError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Entry = TypeVar("Entry", ModelEntry, DatasetEntry, MeasureEntry, EngineEntry, ReporterEntry)
+Entry = TypeVar(
+    "Entry", ModelEntry, DatasetEntry, MeasureEntry, HeldOutEntry, EngineEntry, ReporterEntry
+)
 
 #: Hook → the type of the entries it returns.
 HOOKS: dict[str, type] = {
     "genaudit_models": ModelEntry,
     "genaudit_datasets": DatasetEntry,
     "genaudit_measures": MeasureEntry,
+    "genaudit_held_out": HeldOutEntry,
     "genaudit_engines": EngineEntry,
     "genaudit_reporters": ReporterEntry,
 }
@@ -118,6 +128,11 @@ class Registry:
         return self._entries["genaudit_measures"]
 
     @property
+    def held_out(self) -> dict[str, HeldOutEntry]:
+        """Forms of published accuracies, by name."""
+        return self._entries["genaudit_held_out"]
+
+    @property
     def engines(self) -> dict[str, EngineEntry]:
         """Engines, by name."""
         return self._entries["genaudit_engines"]
@@ -134,6 +149,10 @@ class Registry:
     def engine(self, name: str) -> EngineEntry:
         """The engine of that name, or a `ConfigError` with the nearest names."""
         return _look_up("engine", name, self.engines)
+
+    def held_out_format(self, name: str) -> HeldOutEntry:
+        """The form of published accuracies, or a `ConfigError` with the nearest names."""
+        return _look_up("held-out format", name, self.held_out)
 
     def model_source(self, reference: str) -> ModelEntry:
         """The source that understands a reference such as "resnet18" or "package.module:build".
@@ -247,12 +266,22 @@ def list_measures() -> pd.DataFrame:
     """Every registered measure.
 
     Returns:
-        Columns name, version, direction, invariance, cost, baseline, default, plugin, summary.
+        Columns name, version, direction, invariance, cost, baseline, diagnostic, default, plugin,
+        summary.
     """
     import pandas as pd
 
     registry = installed()
-    columns = ["name", "version", "direction", "invariance", "cost", "baseline", "default"]
+    columns = [
+        "name",
+        "version",
+        "direction",
+        "invariance",
+        "cost",
+        "baseline",
+        "diagnostic",
+        "default",
+    ]
     rows = [
         {column: getattr(entry, column) for column in columns}
         | {"plugin": registry.owners["genaudit_measures", name], "summary": entry.summary}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from audit import correlation, ranking
-from audit.contracts import AuditResult
+from audit.contracts import AuditResult, KnownCheckpoint
 from audit.errors import ConfigError, DataError
 from audit.record import (
     ACCURACIES,
@@ -22,8 +22,9 @@ from audit.record import (
     stage_digest,
     write_run,
 )
-from audit.registry import Registry
-from audit.table import ALL_MEASURES, read_csv, read_measures, wide_frame, write_csv
+from audit.registry import Registry, installed
+from audit.statistics import MIN_FAMILIES
+from audit.table import read_csv, read_measures, wide_frame, write_csv
 
 
 def correlate_folder(
@@ -31,9 +32,11 @@ def correlate_folder(
 ) -> pd.DataFrame:
     """Set the measures of an output folder against held-out accuracies; write the statistics.
 
+    Diagnostic measures are not judged, and of columns that are equal throughout only one is.
+
     Args:
         folder: Where `measure` wrote.
-        table: The held-out table; by default the one the configuration names.
+        table: A held-out table; by default the one the configuration names, in its format.
         target: "held_out_accuracy" or "generalization_gap".
 
     Raises:
@@ -42,17 +45,10 @@ def correlate_folder(
     """
     record = read_run(folder)
     measures = read_measures(folder / MEASURES)
-    if table is None:
-        config = record["config"]
-        if not config.get("held_out"):
-            raise ConfigError(
-                "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
-            )
-        table = Path(record["base"]) / config["held_out"]["table"]
-    held_out, notes = correlation.read_held_out(table, sorted(measures["checkpoint"].unique()))
+    held_out, notes = _known_accuracies(record, sorted(measures["checkpoint"].unique()), table)
     write_csv(held_out, folder / ACCURACIES)
     inputs = stage_digest(
-        ("statistics", "correlation"),
+        ("statistics", "correlation", "stages.py"),
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         target=target,
@@ -62,17 +58,18 @@ def correlate_folder(
     if is_current(record.get("correlation"), inputs, path):
         return read_csv(path, "correlations", ())
     wide = wide_frame(measures, held_out)
+    judged, equal = _judged(record, wide)
     statistics = correlation.correlate(
         wide,
         target,
-        measures=sorted(set(measures["measure"]) - {ALL_MEASURES}),
+        measures=judged,
         directions=_directions(record, wide),
         seed=record["seed"],
     )
     write_csv(statistics, path)
     record["correlation"] = {
         "target": target,
-        "table": str(table),
+        "equal_columns": equal,
         "n_models": int(wide["held_out_accuracy"].notna().sum()),
         "notes": list(notes),
         **statistics.attrs,
@@ -88,9 +85,11 @@ def rank_folder(
     card: str | Path | None = None,
     *,
     abstain: bool = False,
-    leave_out: Literal["families", "checkpoints"] = "families",
+    leave_out: Literal["auto", "families", "checkpoints"] = "auto",
 ) -> pd.DataFrame:
     """Rank the checkpoints of an output folder, and write `ranking.csv`.
+
+    Measures with a declared direction rank; those without, such as `random`, do not.
 
     Args:
         folder: Where `measure` wrote.
@@ -99,6 +98,7 @@ def rank_folder(
             few, the measures vote in their declared directions.
         abstain: Outside the card's domain, leave every checkpoint tied.
         leave_out: What the ranker that predicts a checkpoint has not seen: its family or itself.
+            "auto": its family where there are at least `statistics.MIN_FAMILIES` of them.
 
     Raises:
         DataError: A table or the card cannot be used, or every checkpoint failed.
@@ -110,7 +110,7 @@ def rank_folder(
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
     chosen = ranking.load_card(card) if card is not None else None
     inputs = stage_digest(
-        ("statistics", "ranking"),
+        ("statistics", "ranking", "stages.py"),
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         seed=record["seed"],
@@ -120,9 +120,15 @@ def rank_folder(
     path = folder / RANKING
     if is_current(record.get("ranking"), inputs, path):
         return read_csv(path, "ranking", ())
+    directions = _directions(record, wide)
+    if leave_out == "auto":
+        n_families = wide["family"].nunique() if "family" in wide else 0
+        leave_out = "families" if n_families >= MIN_FAMILIES else "checkpoints"
     found = ranking.rank_table(
         wide,
-        directions=_directions(record, wide),
+        directions=directions,
+        measures=[m for m in _judged(record, wide)[0] if directions.get(m, "none") != "none"],
+        families={column: _measure_of(record, column) for column in directions},
         card=chosen,
         versions=dict(zip(measures["measure"], measures["version"], strict=True)),
         abstain=abstain,
@@ -130,7 +136,9 @@ def rank_folder(
         seed=record["seed"],
     )
     write_csv(found.table, path)
-    record["ranking"] = {**found.about, "inputs": inputs, "sha256": file_sha256(path)}
+    about = found.to_dict()
+    del about["ranking"]
+    record["ranking"] = {**about, "inputs": inputs, "sha256": file_sha256(path)}
     write_run(folder, record)
     return found.table
 
@@ -209,17 +217,65 @@ def read_result(folder: Path) -> AuditResult:
     )
 
 
+def _known_accuracies(
+    record: Mapping[str, Any], names: Sequence[str], table: Path | None
+) -> correlation.HeldOut:
+    """The held-out accuracies of the checkpoints: from a given table, or as configured."""
+    if table is not None:
+        return correlation.read_held_out(table, names)
+    held_out = record["config"].get("held_out")
+    if not held_out:
+        raise ConfigError(
+            "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
+        )
+    path = Path(record["base"]) / held_out["table"]
+    if held_out["format"] == "table":
+        return correlation.read_held_out(path, names)
+    published = installed().held_out_format(held_out["format"])
+    known = [
+        KnownCheckpoint(
+            checkpoint["checkpoint"],
+            checkpoint["model"],
+            (checkpoint["data_config"] or {"input_size": (0, None, 0)})["input_size"][1],
+        )
+        for checkpoint in record["checkpoints"]
+    ]
+    frame, notes = published.read(path, known)
+    found = correlation.read_held_out(frame, names)
+    return correlation.HeldOut(found.table, [*notes, *found.notes])
+
+
+def _measure_of(record: Mapping[str, Any], column: str) -> str:
+    """The measure a column belongs to: the longest measure name it starts with, or ""."""
+    parts = column.split(".")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in record["measures"]), "")
+
+
 def _directions(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:
-    """The declared direction of every column: that of the longest measure name it starts with."""
-    declared = record["measures"]
-    found: dict[str, str] = {}
-    for column in wide.columns:
-        parts = str(column).split(".")
-        prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-        name = next((prefix for prefix in prefixes if prefix in declared), None)
-        if name is not None:
-            found[str(column)] = declared[name]["direction"]
-    return found
+    """The declared direction of every column that belongs to a measure."""
+    owners = {str(column): _measure_of(record, str(column)) for column in wide.columns}
+    return {
+        column: record["measures"][owner]["direction"] for column, owner in owners.items() if owner
+    }
+
+
+def _judged(record: Mapping[str, Any], wide: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """Columns to judge, and those left out because they equal one that is: left out → kept."""
+    columns = [
+        column
+        for column in sorted(_directions(record, wide), key=lambda name: (".layer_" in name, name))
+        if not record["measures"][_measure_of(record, column)].get("diagnostic")
+    ]
+    kept: list[str] = []
+    equal: dict[str, str] = {}
+    for column in columns:
+        twin = next((other for other in kept if wide[other].equals(wide[column])), None)
+        if twin is not None and _measure_of(record, twin) == _measure_of(record, column):
+            equal[column] = twin
+        else:
+            kept.append(column)
+    return sorted(kept), equal
 
 
 def _optional(path: Path) -> pd.DataFrame | None:

@@ -227,6 +227,7 @@ def describe(study: Study) -> dict[str, Any]:
                 "summary": entry.summary,
                 "source": entry.source,
                 "baseline": entry.baseline,
+                "diagnostic": entry.diagnostic,
                 "plugin": study.registry.owners["genaudit_measures", entry.name],
             }
             for entry in study.measures

@@ -17,8 +17,8 @@ from audit.cli.options import as_json, folder_argument
 @click.option("--abstain", is_flag=True, help="Outside the card's domain, rank nothing.")
 @click.option(
     "--leave-out",
-    type=click.Choice(["families", "checkpoints"]),
-    default="families",
+    type=click.Choice(["auto", "families", "checkpoints"]),
+    default="auto",
     show_default=True,
     help="What the ranker that predicts a checkpoint has not seen.",
 )

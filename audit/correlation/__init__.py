@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from audit.correlation.held_out import HeldOut, read_held_out
 from audit.correlation.table import BASELINES, CORRELATION_COLUMNS, correlate, measure_columns
-from audit.correlation.timm_results import held_out_from_timm, read_timm_results
 from audit.correlation.verdict import Evidence, verdict
 
 __all__ = [
@@ -13,9 +12,7 @@ __all__ = [
     "Evidence",
     "HeldOut",
     "correlate",
-    "held_out_from_timm",
     "measure_columns",
     "read_held_out",
-    "read_timm_results",
     "verdict",
 ]

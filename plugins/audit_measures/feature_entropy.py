@@ -156,6 +156,7 @@ def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
             summary=f"dead, constant, never-born and all units ({filtration} filtration)",
             compute=functools.partial(unit_counts, filtration=filtration),
             direction="none",
+            diagnostic=True,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Networks from timm: registered architectures, hub models and local folders.
+"""Networks from timm: registered architectures, hub models, local folders; published results.
 
 * `resnet18`, `resnet18.a1_in1k`: an architecture, with or without the tag of its weights;
 * `hf-hub:organization/model@commit`: a model on the Hugging Face hub, pinned to a commit;
@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from audit.contracts import ModelEntry
+from audit.contracts import HeldOutEntry, ModelEntry
 from audit.hookspecs import hookimpl
-from audit_timm import source
+from audit_timm import results, source
 
 
 @hookimpl
@@ -25,5 +25,18 @@ def genaudit_models() -> list[ModelEntry]:
             create=source.create,
             data_config=source.data_config,
             digest=source.digest,
+        )
+    ]
+
+
+@hookimpl
+def genaudit_held_out() -> list[HeldOutEntry]:
+    """Accuracies from timm's published results files."""
+    return [
+        HeldOutEntry(
+            name="timm_results",
+            summary="timm's results-*.csv: top-1 by model name and image size",
+            version="1",
+            read=results.join,
         )
     ]

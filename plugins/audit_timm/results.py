@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from audit.correlation.held_out import HeldOut, quoted, read_csv
+from audit.contracts import KnownCheckpoint
 from audit.errors import DataError
-from audit.statistics.result import HELD_OUT
 
 _REQUIRED = ("model", "img_size", "top1")
+_ACCURACY = "held_out_accuracy"
 
 
 def read_timm_results(path: str | Path) -> pd.DataFrame:
@@ -30,12 +30,15 @@ def read_timm_results(path: str | Path) -> pd.DataFrame:
         DataError: Not such a file, or a number that is none, or a row given twice.
     """
     where = f"results file {path}"
-    raw = read_csv(Path(path), where)
+    try:
+        raw = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
     missing = [column for column in _REQUIRED if column not in raw.columns]
     if missing:
         raise DataError(
-            f"{where} needs columns {quoted(_REQUIRED)}; missing {quoted(missing)}, "
-            f"found {quoted(map(str, raw.columns))}"
+            f"{where} needs columns {_quoted(_REQUIRED)}; missing {_quoted(missing)}, "
+            f"found {_quoted(map(str, raw.columns))}"
         )
     numbers = {
         column: _numbers(raw, column, where)
@@ -48,13 +51,13 @@ def read_timm_results(path: str | Path) -> pd.DataFrame:
         {
             "model": raw["model"].astype(str),
             "img_size": numbers["img_size"].astype(int),
-            HELD_OUT: numbers["top1"] / 100,
+            _ACCURACY: numbers["top1"] / 100,
             "parameters": numbers.get("param_count", np.nan) * 1e6,
         }
     )
     twice = table[table.duplicated(["model", "img_size"])]
     if len(twice):
-        raise DataError(f"{where} gives {quoted(twice['model'])} twice at one image size")
+        raise DataError(f"{where} gives {_quoted(twice['model'])} twice at one image size")
     return table
 
 
@@ -70,24 +73,19 @@ def _numbers(raw: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
     return numbers
 
 
-def held_out_from_timm(
-    path: str | Path,
-    models: Mapping[str, str],
-    image_sizes: Mapping[str, int] | None = None,
-) -> HeldOut:
+def join(path: Path, checkpoints: Sequence[KnownCheckpoint]) -> tuple[pd.DataFrame, Sequence[str]]:
     """Held-out accuracies of checkpoints from a results file of timm.
 
     A model named with its tag ("resnet50.a1_in1k") joins that row; one named without ("resnet50")
-    joins only where a single tag has results. Where a model has results at several image sizes,
-    the size must be said.
+    joins only where a single tag has results. A result counts only at the checkpoint's own image
+    size, where that is known.
 
     Args:
         path: The results file.
-        models: timm name of each checkpoint.
-        image_sizes: Image size in pixels of each checkpoint, where known.
+        checkpoints: Name, model and image size of each.
 
     Returns:
-        Columns checkpoint, held_out_accuracy, img_size, and notes naming the checkpoints without
+        Columns checkpoint, held_out_accuracy, img_size; and notes naming the checkpoints without
         a result.
 
     Raises:
@@ -95,21 +93,20 @@ def held_out_from_timm(
     """
     results = read_timm_results(path)
     rows, notes = [], []
-    for checkpoint, model in models.items():
-        size = (image_sizes or {}).get(checkpoint)
+    for checkpoint, model, size in checkpoints:
         found = _results_of(results, model)
         at_size = found if size is None else found[found["img_size"] == size]
         if len(at_size) > 1:
             raise DataError(_ambiguous(checkpoint, model, at_size))
         if len(at_size):
             row = at_size.iloc[0]
-            accuracy, at = float(row[HELD_OUT]), int(row["img_size"])
-            rows.append({"checkpoint": checkpoint, HELD_OUT: accuracy, "img_size": at})
+            accuracy, at = float(row[_ACCURACY]), int(row["img_size"])
+            rows.append({"checkpoint": checkpoint, _ACCURACY: accuracy, "img_size": at})
         else:
             notes.append(_absent(checkpoint, model, size, found, results))
     if not rows:
         raise DataError(f"results file {path} has none of these models: {'; '.join(notes)}")
-    return HeldOut(pd.DataFrame(rows), notes)
+    return pd.DataFrame(rows), notes
 
 
 def _results_of(results: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -126,7 +123,7 @@ def _ambiguous(checkpoint: str, model: str, found: pd.DataFrame) -> str:
     if len(names) > 1:
         return (
             f"checkpoint {checkpoint!r} is {model!r}, which has results with several tags: "
-            f"{quoted(names)}; name one"
+            f"{_quoted(names)}; name one"
         )
     sizes = ", ".join(map(str, sorted(found["img_size"])))
     return (
@@ -142,5 +139,12 @@ def _absent(
         sizes = ", ".join(map(str, sorted(found["img_size"])))
         return f"no result for {checkpoint!r} ({model!r}) at {size}; there are results at {sizes}"
     near = difflib.get_close_matches(model, results["model"].unique().tolist(), n=3, cutoff=0.7)
-    hint = f"; nearest: {quoted(near)}" if near else ""
+    hint = f"; nearest: {_quoted(near)}" if near else ""
     return f"no result for {checkpoint!r} ({model!r}){hint}"
+
+
+def _quoted(names: Iterable[str], most: int = 10) -> str:
+    """Names quoted and joined, the first few when there are many."""
+    listed = [repr(str(name)) for name in names]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
