@@ -117,8 +117,7 @@ def test_registry_unknown_hook_is_refused(decorate):
     module.genaudit_mesures = decorate(misspelt)
     assert message(PluginError, {"p": module}) == (
         "plugin 'p' implements 'genaudit_mesures', which is not a hook; the hooks are "
-        "genaudit_models, genaudit_datasets, genaudit_measures, genaudit_engines, "
-        "genaudit_reporters"
+        + ", ".join(HOOKS)
     )
 
 
@@ -292,7 +291,7 @@ def test_list_plugins_and_measures_show_what_is_installed():
         "distribution",
         "summary",
     ]
-    assert {"model", "dataset", "measure", "engine", "reporter"} == set(plugins["kind"])
+    assert {"model", "dataset", "measure", "engine", "reporter"} <= set(plugins["kind"])
     of_measures = plugins[plugins["kind"] == "measure"]
     assert of_measures["name"].tolist() == found["name"].tolist() == list(installed().measures)
     assert not found.isna().any().any()
