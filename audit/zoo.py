@@ -151,6 +151,7 @@ def train(task: TrainTask) -> str:
         model_args = {"num_classes": len(training.class_names), "in_chans": images.shape[1]}
         source = registry.model_source(recipe.model)
         network = source.create(recipe.model, model_args, False)
+        network.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
         labels = torch.from_numpy(noisy_labels(training, recipe.label_noise, recipe.seed))
         loss = _fit(network, images, labels, recipe)
         train_accuracy = _accuracy(network, images, labels)
@@ -158,6 +159,7 @@ def train(task: TrainTask) -> str:
             network, _tensor(held_out, recipe.side), torch.from_numpy(held_out.labels)
         )
     weights, record = _paths(task)
+    network.to(memory_format=torch.contiguous_format)
     write_weights(network, weights, {"recipe": recipe.name})
     content = {
         "recipe": _record(recipe),
@@ -238,7 +240,7 @@ def _fit(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> 
     """Train in place; returns the mean loss of the last epoch, in nats."""
     n_steps = recipe.epochs * -(-len(images) // recipe.batch_size)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=n_steps
@@ -249,6 +251,7 @@ def _fit(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> 
         total = 0.0
         for index in torch.split(torch.randperm(len(images)), recipe.batch_size):
             batch = _augment(images[index]) if recipe.augmentation else images[index]
+            batch = batch.contiguous(memory_format=torch.channels_last)
             loss = functional.cross_entropy(network(batch), labels[index])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
