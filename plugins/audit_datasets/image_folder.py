@@ -24,7 +24,7 @@ from audit_datasets.options import refuse_unknown
 if TYPE_CHECKING:
     from PIL import Image
 
-OPTIONS = ("root", "extensions")
+OPTIONS = ("root", "extensions", "held_out_root")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SPLIT_FOLDERS = frozenset(
     ("train", "training", "val", "valid", "validation", "test", "testing", "eval", "held_out")
@@ -86,26 +86,48 @@ class FolderSplit(ImageSplit):
 
 
 def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
-    """The images of a training set on disk.
+    """The images of one split on disk.
 
     Args:
-        split: "train"; an image folder has no held-out split.
+        split: "train", or "held_out" where the options name a folder for it.
         options: `root`, the folder of class folders; `extensions`, those of images, in either
-            case, default: the formats torchvision reads.
+            case, default: the formats torchvision reads; `held_out_root`, a second folder with
+            the same class folders, which "train" never looks at.
 
     Raises:
-        ConfigError: An unknown option, a value that cannot be used, or `split` is not "train".
-        DataError: The root is missing, holds splits instead of classes, has fewer than two
-            classes or an empty one.
+        ConfigError: An unknown option, a value that cannot be used, or "held_out" without a
+            `held_out_root`.
+        DataError: A folder is missing, holds splits instead of classes, has fewer than two
+            classes or an empty one, or the two folders differ in their classes.
     """
     refuse_unknown("image_folder", options, OPTIONS)
-    if split != "train":
+    if split != "train" and options.get("held_out_root") is None:
         raise ConfigError(
             "image_folder is a training set and has no held-out split; "
             "give held-out accuracies in [held_out].table"
         )
     extensions = _extensions(options.get("extensions", EXTENSIONS))
-    root = _root(options.get("root"))
+    root = _root("root", options.get("root"))
+    if split == "train":
+        return _read(root, _classes(root), extensions)
+    held_out = _root("held_out_root", options["held_out_root"])
+    names, found = _classes(root), _classes(held_out)
+    if names != found:
+        raise DataError(_other_classes(root, held_out, names, found))
+    return _read(held_out, found, extensions)
+
+
+def _read(root: Path, folders: Sequence[str], extensions: tuple[str, ...]) -> FolderSplit:
+    """The images below the class folders of a root."""
+    ignored: collections.Counter[str] = collections.Counter()
+    classes = {name: _images(root, name, extensions, ignored) for name in folders}
+    if not all(classes.values()):
+        raise DataError(_empty_classes(root, classes, ignored))
+    return FolderSplit(root, classes, ignored)
+
+
+def _classes(root: Path) -> list[str]:
+    """The class folders of a root: two or more, and no splits."""
     folders = _class_folders(root)
     _refuse_splits(root, folders)
     if len(folders) < 2:
@@ -114,24 +136,32 @@ def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
             f"{root} must hold one folder of images per class, at least 2; "
             f"found {len(folders)}{named}"
         )
-    ignored: collections.Counter[str] = collections.Counter()
-    classes = {name: _images(root, name, extensions, ignored) for name in folders}
-    if not all(classes.values()):
-        raise DataError(_empty_classes(root, classes, ignored))
-    return FolderSplit(root, classes, ignored)
+    return folders
 
 
-def _root(value: Any) -> Path:
-    """The root, or why it cannot be used."""
+def _other_classes(root: Path, held_out: Path, names: Sequence[str], found: Sequence[str]) -> str:
+    """How the class folders of the two roots differ."""
+    message = f"the held-out folder {held_out} must hold the class folders of {root}"
+    missing = [_readable_name(name) for name in names if name not in found]
+    extra = [_readable_name(name) for name in found if name not in names]
+    if missing:
+        message += f"; missing: {', '.join(missing)}"
+    if extra:
+        message += f"; not in training: {', '.join(extra)}"
+    return message
+
+
+def _root(option: str, value: Any) -> Path:
+    """The folder an option names, or why it cannot be used."""
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise ConfigError(
-            "image_folder needs the option root: the folder that holds one folder of images per "
-            f"class; found {value!r}"
+            f"image_folder needs the option {option}: the folder that holds one folder of images "
+            f"per class; found {value!r}"
         )
     root = Path(value).expanduser()
     if not root.is_dir():
         found = "it is not a folder" if root.exists() else "it does not exist"
-        raise DataError(f"the root of image_folder must be a folder, but {root}: {found}")
+        raise DataError(f"the {option} of image_folder must be a folder, but {root}: {found}")
     return root
 
 

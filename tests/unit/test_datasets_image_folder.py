@@ -126,7 +126,8 @@ def test_image_folder_refuses_split_options(root, option):
     with pytest.raises(ConfigError) as caught:
         open_root(root, **{option: "train"})
     assert str(caught.value) == (
-        f"unknown option '{option}'; the options of image_folder are root, extensions"
+        f"unknown option '{option}'; the options of image_folder are root, extensions, "
+        "held_out_root"
     )
 
 
@@ -160,6 +161,69 @@ def test_image_folder_has_no_held_out_split(root):
     assert str(caught.value) == (
         "image_folder is a training set and has no held-out split; "
         "give held-out accuracies in [held_out].table"
+    )
+
+
+def open_held_out(root, held_out_root, **options):
+    return FOLDER.open(
+        "held_out", {"root": str(root), "held_out_root": str(held_out_root), **options}
+    )
+
+
+@pytest.fixture
+def held_out_root(tmp_path):
+    root = tmp_path / "other"
+    for number, name in enumerate(["dog/a.PNG", "cat/2.png", "cat/1.png", "éclair/1.png"]):
+        write(root / name, 10 + number)
+    return root
+
+
+def test_image_folder_reads_a_held_out_folder_where_one_is_named(root, held_out_root):
+    split = open_held_out(root, held_out_root)
+    assert split.class_names == open_root(root).class_names
+    assert split.sample_ids == ("cat/1.png", "cat/2.png", "dog/a.PNG", "éclair/1.png")
+    assert split.labels.tolist() == [0, 0, 1, 2]
+    assert split.load(0).getpixel((0, 0)) == (12, 0, 0)
+
+
+def test_image_folder_train_never_looks_at_the_held_out_folder(root, tmp_path):
+    absent = tmp_path / "nowhere"
+    split = open_root(root, held_out_root=str(absent))
+    assert split.sample_ids == open_root(root).sample_ids
+    with pytest.raises(DataError) as caught:
+        open_held_out(root, absent)
+    assert str(caught.value) == (
+        f"the held_out_root of image_folder must be a folder, but {absent}: it does not exist"
+    )
+
+
+def test_image_folder_held_out_needs_the_same_classes(root, held_out_root):
+    (held_out_root / "dog").rename(held_out_root / "wolf")
+    with pytest.raises(DataError) as caught:
+        open_held_out(root, held_out_root)
+    assert str(caught.value) == (
+        f"the held-out folder {held_out_root} must hold the class folders of {root}; "
+        "missing: dog; not in training: wolf"
+    )
+    (held_out_root / "wolf").rename(held_out_root / "dog")
+    write(held_out_root / "emu/1.png")
+    with pytest.raises(DataError, match=r"; not in training: emu$"):
+        open_held_out(root, held_out_root)
+
+
+def test_image_folder_held_out_folder_needs_images_in_every_class(root, held_out_root):
+    (held_out_root / "dog/a.PNG").unlink()
+    with pytest.raises(DataError, match="but dog has none; images per class: cat: 2, dog: 0"):
+        open_held_out(root, held_out_root)
+
+
+@pytest.mark.parametrize("value", ["", 3])
+def test_image_folder_refuses_an_odd_held_out_root(root, value):
+    with pytest.raises(ConfigError) as caught:
+        FOLDER.open("held_out", {"root": str(root), "held_out_root": value})
+    assert str(caught.value) == (
+        "image_folder needs the option held_out_root: the folder that holds one folder of images "
+        f"per class; found {value!r}"
     )
 
 
