@@ -145,7 +145,9 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
     pattern = config.path(entry.weights)
     if pattern.is_file():
         return [(entry.name or pattern.stem, pattern)]
-    paths = sorted(Path(text) for text in glob.glob(str(pattern), recursive=True))
+    base = glob.escape(str(config.base))  # a folder's own name may hold glob characters
+    found = glob.glob(str(Path(base) / Path(entry.weights).expanduser()), recursive=True)
+    paths = sorted(Path(text).absolute() for text in found)
     files = [path for path in paths if path.is_file()]
     if not files:
         raise ConfigError(

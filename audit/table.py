@@ -20,10 +20,10 @@ COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason
 ALL_MEASURES: Final = "all"
 
 #: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
-_TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
+TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
 
 #: Cells of other columns that hold nothing.
-_NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
 
 #: Before 3.1, pandas read some numbers one bit off unless told otherwise; since, it warns if told.
 _EXACT: Final[dict[str, Any]] = (
@@ -79,8 +79,10 @@ def read_measures(path: Path) -> pd.DataFrame:
     return read_csv(path, "measures", COLUMNS)
 
 
-def read_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV that has at least these columns; names are kept as text.
+def read_csv(
+    path: Path, what: str, columns: Sequence[str], text: Sequence[str] = TEXT
+) -> pd.DataFrame:
+    """Read a CSV that has at least these columns; those in `text` are kept as they are written.
 
     Raises:
         DataError: It cannot be read, or lacks a column; the message says which.
@@ -93,9 +95,9 @@ def read_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
             frame: pd.DataFrame = pd.read_csv(
                 path,
                 index_col=False,
-                dtype=dict.fromkeys(_TEXT, str),
+                dtype=dict.fromkeys(text, str),
                 keep_default_na=False,
-                na_values={column: _NO_VALUE for column in header if column not in _TEXT},
+                na_values={column: NO_VALUE for column in header if column not in text},
                 **_EXACT,
             )
     except FileNotFoundError as error:

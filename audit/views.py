@@ -140,7 +140,8 @@ class CheckpointView(TrainView):
     ) -> None:
         self.checkpoint = subject.name
         self.class_names = subject.sample.class_names
-        self.labels = subject.sample.labels
+        self.labels = subject.sample.labels.copy()
+        self.labels.setflags(write=False)
         self.seed = subject.seed
         self.notes: tuple[str, ...] = ()
         self._subject = subject
@@ -180,7 +181,7 @@ class CheckpointView(TrainView):
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of the sample, in order, on the device."""
-        labels = torch.from_numpy(self.labels)
+        labels = torch.from_numpy(self.labels.copy())
         images = self._prepared()
         for start in range(0, len(labels), self._subject.batch_size):
             stop = min(start + self._subject.batch_size, len(labels))

@@ -91,7 +91,7 @@ def trained_maps(pixels: int) -> dict[int, np.ndarray]:
         logits = head(stage_outputs(images[start : start + 64])[-1].mean((2, 3)))
         loss = torch.nn.functional.cross_entropy(logits, labels[start : start + 64])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
         outputs = stage_outputs(images[-256:])
@@ -161,10 +161,10 @@ def peers_of(filtration: str, maps: np.ndarray) -> dict[str, tuple[int, Callable
     with contextlib.suppress(ImportError):
         import cripser
 
-        few = negated[: max(8, len(negated) // 8)]
+        part = negated[: max(8, len(negated) // 8)]
         peers["cripser"] = (
-            len(few),
-            lambda: [cripser.compute_ph(one, filtration="T", maxdim=1) for one in few],
+            len(part),
+            lambda: [cripser.compute_ph(one, filtration="T", maxdim=1) for one in part],
         )
     return peers
 

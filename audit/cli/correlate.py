@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from audit.cli.options import as_json, folder_argument
+from audit.cli.options import as_json
 
 
 @click.command("correlate")
-@folder_argument
+@click.argument("source", type=click.Path(path_type=Path), default="genaudit-output")
 @click.option(
     "--held-out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -23,16 +24,82 @@ from audit.cli.options import as_json, folder_argument
     show_default=True,
     help="What the measures should predict.",
 )
+@click.option("--target-column", "target_column", help="Of a CSV: the held-out accuracy.")
+@click.option("--checkpoint-column", "checkpoint", help="Of a CSV: the names.")
+@click.option("--train-accuracy-column", "train_accuracy", help="Of a CSV.")
+@click.option("--family-column", "family", help="Of a CSV.")
+@click.option("--hyperparameters", default="", help="Of a CSV: columns joined by commas.")
+@click.option("--measures", default="", help="Of a CSV: columns joined by commas.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Of a CSV: write here."
+)
 @as_json
-def command(folder: Path, held_out: Path | None, target: str, as_json: bool) -> None:
-    """Correlate the measures in FOLDER with held-out accuracies; write correlations.csv."""
+def command(
+    source: Path,
+    held_out: Path | None,
+    target: str,
+    as_json: bool,
+    output: Path | None,
+    **columns: Any,
+) -> None:
+    """Correlate measures with held-out accuracies.
+
+    SOURCE is a folder that `genaudit measure` wrote (then correlations.csv is written there), or
+    any CSV with measures and accuracies: one row per checkpoint, or one per checkpoint and
+    measure. The columns of a CSV are named by options, or guessed and printed.
+    """
     from audit import stages
     from audit.cli.show import print_correlations, print_json, records
     from audit.record import CORRELATIONS
 
-    frame = stages.correlate_folder(folder, held_out, target)
+    if source.is_file():
+        _correlate_ledger(source, target, output, as_json, columns)
+        return
+    frame = stages.correlate_folder(source, held_out, target)
     if as_json:
         print_json(records(frame))
     else:
         print_correlations(frame, rows=len(frame))
-        click.echo(f"Correlations: {folder / CORRELATIONS}")
+        click.echo(f"Correlations: {source / CORRELATIONS}")
+
+
+def _correlate_ledger(
+    path: Path, target: str, output: Path | None, as_json: bool, columns: dict[str, Any]
+) -> None:
+    """Judge the measures of any CSV."""
+    from audit import correlation
+    from audit.cli.show import print_correlations, print_json, records
+    from audit.registry import installed
+    from audit.table import write_csv
+
+    ledger = correlation.read_ledger(
+        path,
+        target=columns["target_column"],
+        checkpoint=columns["checkpoint"],
+        train_accuracy=columns["train_accuracy"],
+        family=columns["family"],
+        hyperparameters=_words(columns["hyperparameters"]),
+        measures=_words(columns["measures"]),
+    )
+    for role, played_by in ledger.roles.items():
+        by = ", ".join(played_by) if isinstance(played_by, list) else played_by
+        click.echo(f"{role}: {by or 'none'}", err=True)
+    for note in ledger.notes:
+        click.echo(f"note: {note}", err=True)
+    judged = ledger.roles["measures"]
+    directions = {name: installed().direction(name) for name in judged}
+    frame = correlation.correlate(ledger.table, target, measures=judged, directions=directions)
+    if output is not None:
+        write_csv(frame, output)
+    if as_json:
+        print_json({"roles": ledger.roles, "notes": ledger.notes, "correlations": records(frame)})
+    else:
+        print_correlations(frame, rows=len(frame))
+        for row in records(frame):
+            if row["undefined"]:
+                click.echo(f"{row['measure']}: {row['undefined']}")
+
+
+def _words(text: str) -> list[str]:
+    """Words joined by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from audit.correlation.held_out import HeldOut, read_held_out
+from audit.correlation.ledger import Ledger, read_ledger
 from audit.correlation.table import BASELINES, CORRELATION_COLUMNS, correlate, measure_columns
 from audit.correlation.verdict import Evidence, verdict
 
@@ -11,8 +12,10 @@ __all__ = [
     "CORRELATION_COLUMNS",
     "Evidence",
     "HeldOut",
+    "Ledger",
     "correlate",
     "measure_columns",
     "read_held_out",
+    "read_ledger",
     "verdict",
 ]

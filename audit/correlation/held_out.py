@@ -12,6 +12,7 @@ import pandas as pd
 
 from audit.errors import DataError
 from audit.statistics.result import HELD_OUT, TRAIN
+from audit.table import NO_VALUE
 
 
 class HeldOut(NamedTuple):
@@ -76,7 +77,14 @@ def read_held_out(
 def read_csv(path: Path, where: str) -> pd.DataFrame:
     """A CSV file as a table, whatever goes wrong told as a `DataError`."""
     try:
-        table = pd.read_csv(path, dtype={"checkpoint": str})
+        header = pd.read_csv(path, nrows=0).columns
+        empty = {str(column): list(NO_VALUE) for column in header}
+        table = pd.read_csv(
+            path,
+            dtype={"checkpoint": str},
+            keep_default_na=False,
+            na_values=empty | {"checkpoint": [""]},  # a checkpoint may be called "NA"
+        )
     except OSError as error:
         raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

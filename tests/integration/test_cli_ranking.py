@@ -98,3 +98,18 @@ def test_published_results_join_by_model_and_image_size(user, genaudit, tmp_path
     done = genaudit("run", user / "audit.toml", "-o", out)
     assert done.code == 1
     assert "did you mean 'timm_results'?" in done.err
+
+
+def test_correlate_judges_a_table_made_elsewhere(genaudit, tmp_path):
+    path = tmp_path / "elsewhere.csv"
+    frame = pd.DataFrame({"name": list("abcdefgh"), "top1": range(60, 68), "lr": [1, 2] * 4})
+    frame["sharpness"] = -frame["top1"] % 5
+    frame.to_csv(path, index=False)
+    done = genaudit("correlate", path, "--json", "-o", tmp_path / "statistics.csv")
+    assert done.code == 0
+    result = json.loads(done.out)
+    assert result["roles"]["measures"] == ["sharpness"]
+    assert result["roles"]["hyperparameters"] == ["lr"]
+    assert result["correlations"][0]["n_models"] == 8
+    assert "held_out_accuracy: top1" in done.err
+    assert (tmp_path / "statistics.csv").exists()
