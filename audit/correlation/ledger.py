@@ -76,7 +76,9 @@ def read_ledger(
         ConfigError: A named column is not there.
     """
     notes: list[str] = []
-    names = checkpoint or _first(list(read_csv(path, "ledger", ())), _NAMES["checkpoint"], [])
+    names = checkpoint or _first(
+        [str(c) for c in read_csv(path, "ledger", ())], _NAMES["checkpoint"], []
+    )
     table = _untidied(read_csv(path, "ledger", (), text=(names,) if names else ()), notes)
     columns = [str(column) for column in table.columns]
     table.columns = pd.Index(columns)
