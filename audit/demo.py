@@ -11,8 +11,8 @@ from audit import pipeline
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
 from audit.errors import AuditError
+from audit.files import write_atomically
 from audit.registry import installed
-from audit.store import write_atomically
 from audit.zoo import Recipe, TrainTask, factorial_grid, held_out_table, is_trained, train
 
 MODELS: Final = ("test_resnet", "test_mambaout", "test_efficientnet")

@@ -15,18 +15,17 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import pickle
 import pickletools
 import struct
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from audit.errors import CheckpointError, StoreError
+from audit.errors import CheckpointError
+from audit.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -510,22 +509,7 @@ def write_weights(
     )
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     data = _with_metadata(safetensors.torch.save(plain), metadata or {})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
-        try:
-            with open(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(f"cannot write {path} ({len(data)} bytes): {error}") from error
+    write_atomically(path, data)
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
@@ -537,15 +521,6 @@ def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return struct.pack("<Q", len(header)) + header + data[8 + n_header :]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refused(data: bytes, path: Path) -> CheckpointError:

@@ -13,6 +13,7 @@ from audit import correlation
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
 from audit.errors import DataError
+from audit.files import write_atomically
 from audit.record import (
     ACCURACIES,
     CORRELATIONS,
@@ -26,7 +27,6 @@ from audit.record import (
 )
 from audit.registry import installed
 from audit.stages import correlate_folder, rank_folder, report_folder
-from audit.store import write_atomically
 from audit.study import Study, describe, resolve
 from audit.table import ALL_MEASURES, measures_frame, write_csv, write_parquet
 from audit.work import (

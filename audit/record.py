@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.errors import DataError
-from audit.store import key_digest, write_atomically
+from audit.files import write_atomically
+from audit.store import key_digest
 
 MEASURES: Final = "measures.csv"
 UNITS: Final = "units.parquet"

@@ -29,6 +29,7 @@ import safetensors
 import safetensors.numpy
 
 from audit.errors import StoreError
+from audit.files import unwritable, write_atomically
 
 SCHEMA: Final = 1
 _MAGIC: Final = b"genaudit-entry\n"
@@ -58,47 +59,6 @@ def canonical_json(value: Any) -> str:
 def key_digest(key: Mapping[str, Any]) -> str:
     """SHA-256 of the key's canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(key).encode()).hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content such that a crash leaves the old content or the new.
-
-    Raises:
-        StoreError: It cannot be written; the message has the path, the bytes and the cause.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, len(content), error) from error
-
-
-def _unwritable(path: Path, size: int, error: OSError) -> StoreError:
-    """The error for a file the system refuses to write."""
-    return StoreError(
-        f"{path} cannot be written ({size} bytes): {error.strerror or error}; "
-        "free space there or choose another folder"
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Store:
@@ -159,16 +119,16 @@ class Store:
             try:
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    line = (
-                        b"\n" + line
-                    )  # a crash tore the last line: it must not take this one along
+                    # a crash tore the last line, and must not take this one along; or another
+                    # process is half through its write, and an empty line will follow its own
+                    line = b"\n" + line
                 written = os.write(descriptor, line)
             finally:
                 os.close(descriptor)
             if written < len(line):
                 raise OSError(errno.ENOSPC, f"only {written} bytes were taken")
         except OSError as error:
-            raise _unwritable(path, len(line), error) from error
+            raise unwritable(path, len(line), error) from error
 
     def ledger(self) -> Iterator[dict[str, Any]]:
         """Every whole line of the ledger, oldest first; a torn last line is passed over."""

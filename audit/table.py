@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from audit.errors import DataError
-from audit.store import write_atomically
+from audit.files import write_atomically
 
 #: Columns of `measures.csv`.
 COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")

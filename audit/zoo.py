@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from audit.contracts import DataConfig, ImageSplit
 from audit.errors import CheckpointError
+from audit.files import write_atomically
 from audit.images import eval_transform, load_batch
 from audit.loading import file_digest, write_weights
 from audit.registry import installed
-from audit.store import write_atomically
 from audit.table import write_csv
 from audit.views import one_math_thread
 

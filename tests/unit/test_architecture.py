@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 #: Layers from the ground up; a module may import its own layer and those below.
 LAYERS = [
-    {"arrays", "errors"},
+    {"arrays", "errors", "files"},
     {"topology", "entropy", "contracts", "units"},
     {"hookspecs", "config", "images", "sample", "loading"},
     {"registry", "activations", "store", "table", "record"},
@@ -24,7 +24,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`.
 FOR_PLUGINS = {"arrays", "errors", "contracts", "hookspecs", "topology", "entropy", "units"}
-FOR_PLUGINS |= {"images", "sample"}
+FOR_PLUGINS |= {"images", "sample", "files"}
 
 #: Library → where alone it may be imported.
 OWNERS = {

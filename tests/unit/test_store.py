@@ -13,7 +13,8 @@ import pytest
 import safetensors.numpy
 
 from audit.errors import StoreError
-from audit.store import SCHEMA, Store, canonical_json, key_digest, write_atomically
+from audit.files import write_atomically
+from audit.store import SCHEMA, Store, canonical_json, key_digest
 
 MAGIC = b"genaudit-entry\n"
 KEY = {"weights": "ab", "seed": 0}

@@ -1,0 +1,51 @@
+"""Put a file in its place whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from audit.errors import StoreError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content such that a crash leaves the old content or the new.
+
+    Raises:
+        StoreError: It cannot be written; the message has the path, the bytes and the cause.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, len(content), error) from error
+
+
+def unwritable(path: Path, size: int, error: OSError) -> StoreError:
+    """The error for a file the system refuses to write."""
+    return StoreError(
+        f"{path} cannot be written ({size} bytes): {error.strerror or error}; "
+        "free space there or choose another folder"
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
