@@ -368,7 +368,7 @@ def test_write_weights_that_fails_leaves_the_old_file(tmp_path, monkeypatch, nam
     with pytest.raises(StoreError) as caught:
         write_weights({"a": torch.zeros(100)}, path)
     assert str(caught.value).startswith(f"{path} cannot be written (")
-    assert str(caught.value).endswith("bytes): [Errno 28] No space left on device")
+    assert "bytes): No space left on device; " in str(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["w"]
 
