@@ -12,7 +12,7 @@ LAYERS = [
     {"arrays", "errors", "files"},
     {"topology", "entropy", "contracts", "units"},
     {"hookspecs", "config", "images", "sample", "loading"},
-    {"registry", "activations", "store", "table", "record"},
+    {"registry", "activations", "recorder", "store", "table", "record"},
     {"views", "statistics", "conformance"},
     {"work", "study", "correlation", "ranking", "inspection", "zoo"},
     {"stages"},
