@@ -52,6 +52,7 @@ def demo(options: RunOptions, recipes: Sequence[Recipe] | None = None) -> AuditR
         AuditError: A network could not be trained; the message says which and why.
     """
     folder = options.output
+    pipeline.make_writable(folder)
     recipes = zoo_recipes() if recipes is None else recipes
     tasks = [TrainTask(recipe, folder / "zoo") for recipe in recipes]
     _train_zoo(tasks, options)

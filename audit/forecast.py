@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from tqdm import tqdm
 
 from audit import pipeline
 from audit.config import RunOptions
@@ -37,7 +38,8 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
 
     Returns:
         dataset, n_images, n_sampled, excluded, measures, n_checkpoints, n_cached, refused,
-        held_out_notes, output, seconds (None if a timed audit failed) and time (in words).
+        held_out_notes, output, seconds and time (in words). `refused` says which checkpoints
+        would fail and why: all that are not cached are loaded and run on a few images.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -45,10 +47,10 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     """
     study = resolve(pipeline.read_config(config_path), options, installed())
     notes = pipeline.check_held_out(study)
-    waiting = pipeline.pending(study)
-    refused = dict(study.refused)
-    per_model = _seconds_per_model(study, waiting, refused)
-    seconds = _total(study, waiting, per_model)
+    pending = pipeline.pending(study)
+    refused = dict(study.refused) | _try(study, pending)
+    waiting = [subject for subject in pending if subject.name not in refused]
+    seconds = _total(study, waiting, _seconds_per_model(study, waiting))
     return {
         "dataset": study.config.dataset.name,
         "n_images": study.sample.n_available,
@@ -56,7 +58,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         "excluded": dict(study.sample.excluded),
         "measures": [entry.name for entry in study.measures],
         "n_checkpoints": len(study.names),
-        "n_cached": len(study.subjects) - len(waiting),
+        "n_cached": len(study.subjects) - len(pending),
         "refused": refused,
         "held_out_notes": notes,
         "output": str(options.output),
@@ -65,10 +67,27 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _seconds_per_model(
-    study: Study, waiting: Sequence[Subject], refused: dict[str, str]
-) -> dict[str, float]:
-    """Model → seconds of one checkpoint on the whole sample; failures are added to `refused`."""
+def _try(study: Study, pending: Sequence[Subject]) -> dict[str, str]:
+    """Load each checkpoint that is not cached and run it on one image of every class.
+
+    Returns:
+        Checkpoint → why it would fail.
+    """
+    refused: dict[str, str] = {}
+    sample = _first_of_each_class(study.sample, 1)
+    for subject in tqdm(
+        pending, desc="trying", unit="checkpoint", disable=not study.options.progress
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            small = dataclasses.replace(subject, sample=sample)
+            outcome = audit_checkpoint(small, (), Store(Path(folder)), study.registry)
+        if outcome.failure:
+            refused[subject.name] = outcome.failure
+    return refused
+
+
+def _seconds_per_model(study: Study, waiting: Sequence[Subject]) -> dict[str, float]:
+    """Model → seconds of one checkpoint on the whole sample."""
     first = {subject.model: subject for subject in reversed(waiting)}
     sample = _first_of_each_class(study.sample, _TIMED_PER_CLASS)
     share = len(study.sample.labels) / len(sample.labels)
@@ -79,21 +98,16 @@ def _seconds_per_model(
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
                 store = Store(Path(folder))
-                outcome = audit_checkpoint(small, study.measures, store, study.registry)
-                if outcome.failure:
-                    refused[subject.name] = outcome.failure
-                    break
+                audit_checkpoint(small, study.measures, store, study.registry)
                 if warm:
                     found[model] = share * (time.perf_counter() - started)
     return found
 
 
-def _total(study: Study, waiting: Sequence[Subject], per_model: dict[str, float]) -> float | None:
-    """Seconds for all that waits, over the workers; None where nothing could be timed."""
+def _total(study: Study, waiting: Sequence[Subject], per_model: dict[str, float]) -> float:
+    """Seconds for all that waits, over the workers."""
     if not waiting:
         return 0.0
-    if not per_model:
-        return None
     typical = float(np.mean(list(per_model.values())))
     counts = Counter(subject.model for subject in waiting)
     work = sum(n * per_model.get(model, typical) for model, n in counts.items())
@@ -114,10 +128,8 @@ def _first_of_each_class(sample: Sample, n: int) -> Sample:
     )
 
 
-def _words(seconds: float | None) -> str:
+def _words(seconds: float) -> str:
     """A duration a person can plan with."""
-    if seconds is None:
-        return "unknown: the timed checkpoints failed"
     if seconds == 0:
         return "nothing left to compute"
     if seconds < 90:

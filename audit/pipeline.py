@@ -12,7 +12,7 @@ from tqdm import tqdm
 from audit import correlation
 from audit.config import AuditConfig, RunOptions
 from audit.contracts import AuditResult
-from audit.errors import DataError
+from audit.errors import DataError, StoreError
 from audit.files import write_atomically
 from audit.record import (
     ACCURACIES,
@@ -82,9 +82,10 @@ def run(
     if held_out is None:
         for name in (ACCURACIES, CORRELATIONS):
             (folder / name).unlink(missing_ok=True)
-    if set(measures["measure"]) != {ALL_MEASURES}:
-        if held_out is not None:
-            correlate_folder(folder)
+    audited = measures.loc[measures["measure"] != ALL_MEASURES, "checkpoint"].nunique()
+    if audited and held_out is not None:
+        correlate_folder(folder)
+    if audited:
         rank_folder(folder)
     return report_folder(folder, study.registry)
 
@@ -130,7 +131,7 @@ def measure(study: Study) -> pd.DataFrame:
         StoreError: The output folder or the store cannot be written.
     """
     folder = study.options.output
-    _make_writable(folder)
+    make_writable(folder)
     outcomes = _compute(study, pending(study))
     rows: list[dict[str, Any]] = [
         _failed_row(name, ALL_MEASURES, "", reason) for name, reason in study.refused.items()
@@ -243,8 +244,19 @@ def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:
     write_parquet(frame, path)
 
 
-def _make_writable(folder: Path) -> None:
-    """Find out before hours of work whether results can be written."""
+def make_writable(folder: Path) -> None:
+    """Find out before hours of work whether results can be written.
+
+    Raises:
+        StoreError: They cannot; the message says why.
+    """
     probe = folder / ".genaudit-probe"
-    write_atomically(probe, b"")
+    try:
+        write_atomically(probe, b"")
+    except StoreError as error:
+        cause = error.__cause__
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise StoreError(
+            f"output folder {folder} cannot be written: {reason}; choose another with -o"
+        ) from error
     probe.unlink(missing_ok=True)

@@ -124,23 +124,34 @@ def rank_folder(
     if leave_out == "auto":
         n_families = wide["family"].nunique() if "family" in wide else 0
         leave_out = "families" if n_families >= MIN_FAMILIES else "checkpoints"
-    found = ranking.rank_table(
-        wide,
-        directions=directions,
-        measures=[m for m in _judged(record, wide)[0] if directions.get(m, "none") != "none"],
-        families={column: _measure_of(record, column) for column in directions},
-        card=chosen,
-        versions=dict(zip(measures["measure"], measures["version"], strict=True)),
-        abstain=abstain,
-        leave_out=leave_out,
-        seed=record["seed"],
-    )
+    if len(wide) == 1:
+        found = _alone(str(wide["checkpoint"].iloc[0]))
+    else:
+        found = ranking.rank_table(
+            wide,
+            directions=directions,
+            measures=[m for m in _judged(record, wide)[0] if directions.get(m, "none") != "none"],
+            families={column: _measure_of(record, column) for column in directions},
+            card=chosen,
+            versions=dict(zip(measures["measure"], measures["version"], strict=True)),
+            abstain=abstain,
+            leave_out=leave_out,
+            seed=record["seed"],
+        )
     write_csv(found.table, path)
     about = found.to_dict()
     del about["ranking"]
     record["ranking"] = {**about, "inputs": inputs, "sha256": file_sha256(path)}
     write_run(folder, record)
     return found.table
+
+
+def _alone(checkpoint: str) -> ranking.Ranking:
+    """The ranking of a single checkpoint: first, with no score."""
+    nan = float("nan")
+    row = dict(zip(ranking.RANKING_COLUMNS, (1, checkpoint, nan, nan, nan, ""), strict=True))
+    notes = ["one checkpoint was audited: there is none to rank it against"]
+    return ranking.Ranking(pd.DataFrame([row]), {"mode": "one checkpoint", "notes": notes})
 
 
 def fit_card(

@@ -66,6 +66,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         ConfigError: A name nobody registered, a glob without a file, two checkpoints of one name.
         DataError: The training set cannot be used.
     """
+    registry.engine(options.engine)
     measures = registry.select_measures(config.measures.include, config.measures.exclude)
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}

@@ -30,4 +30,4 @@ def command(
     chosen = [word.strip() for word in measures.split(",") if word.strip()]
     card = stages.fit_card(folders, name, chosen, description)
     ranking.save_card(card, output)
-    click.echo(f"{len(card.measures)} measures, {len(folders)} zoos: {output}")
+    click.echo(f"Card of {len(card.measures)} measures, fitted on {len(folders)} audits: {output}")

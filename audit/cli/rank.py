@@ -41,15 +41,13 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
     "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
     """
     from audit import ranking, stages
-    from audit.cli.show import print_json, print_ranking, records
+    from audit.cli.show import print_json, print_ranking, ranking_rows
     from audit.record import RANKING, read_run
 
     frame = stages.rank_folder(folder, **chosen)
     above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
-        rows = records(frame)
-        for row in rows:
-            row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        rows = ranking_rows(frame)
         gate = None if above is None else {"reference": reference, "checkpoints": above}
         about = read_run(folder)["ranking"]
         print_json({"schema": 1, "ranking": rows, "about": about, "better_than": gate})

@@ -39,6 +39,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
+def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A ranking as a list of objects; `tied_with` is a list of names."""
+    rows = records(frame)
+    for row in rows:
+        row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+    return rows
+
+
 def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
     """Print a table, its first rows only where it is long."""
     shown = frame if rows is None else frame.head(rows)
@@ -73,8 +81,10 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if as_json:
         print_json(
             {
+                "schema": 1,
                 "output": str(result.output),
-                "ranking": records(result.ranking),
+                "ranking": ranking_rows(result.ranking),
+                "about": result.run.get("ranking"),
                 "correlations": records(result.correlations),
                 "failed": result.failed,
             }
@@ -89,6 +99,10 @@ def print_result(result: AuditResult, as_json: bool) -> None:
         target = result.correlations["target"].iloc[0]
         click.echo(f"\nKendall's τ with {target} (bootstrap intervals)")
         print_correlations(result.correlations)
+    rest = result.measures[result.measures["status"] != "ok"]
+    if len(rest) > len(result.failed):
+        shown = "; ".join(list(dict.fromkeys(rest["reason"].astype(str)))[:2])
+        click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo(f"\nReport: {result.output / 'report.html'}")

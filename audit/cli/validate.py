@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 from audit.cli.options import as_json, config_argument, make_options, run_options
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     from audit.forecast import forecast
 
     plan = forecast(config, options)
+    code = plan_code(plan)
     if as_json:
         print_json(plan)
-        return
+        raise click.exceptions.Exit(code)
     click.echo(
         f"training set   {plan['dataset']}: {plan['n_sampled']} of {plan['n_images']} images"
     )
@@ -46,3 +48,11 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
         click.echo(f"held out       {note}")
     click.echo(f"output         {plan['output']}")
     click.echo(f"time           {plan['time']}")
+    raise click.exceptions.Exit(code)
+
+
+def plan_code(plan: dict[str, Any]) -> int:
+    """0 if every checkpoint would be audited, 3 if some would fail, 1 if all would."""
+    if not plan["refused"]:
+        return 0
+    return EXIT_PARTIAL if len(plan["refused"]) < plan["n_checkpoints"] else EXIT_ERROR

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from audit import statistics
 from audit.statistics.result import Mask, Values, paired
+
+#: Resamples of fewer models hold too few distinct ones for their spread to mean anything.
+MIN_FOR_INTERVALS: Final = 6
 
 
 def p_values_of(
@@ -45,7 +49,7 @@ class Samples:
         return self._of_rows[key]
 
     def intervals(self, table: pd.DataFrame, measure: str, target: str) -> dict[str, float]:
-        """Intervals of τ, ρ and r; NaN where the statistic itself is undefined."""
+        """Intervals of τ, ρ and r; NaN where the statistic is, or rests on too few models."""
         x, y, rows, reason = paired(table, measure, target)
         draws: dict[str, statistics.Draws] = {}
         if not reason:
@@ -54,6 +58,8 @@ class Samples:
             draws["spearman"] = statistics.rank_draws(x, ranks_y, weights)
             if np.isfinite(x).all():
                 draws["pearson"] = statistics.pearson_draws(x, y, weights)
+        if len(x) < MIN_FOR_INTERVALS:
+            draws = {}
         bounds = {}
         for name in ("kendall", "spearman", "pearson"):
             ends = (math.nan, math.nan)

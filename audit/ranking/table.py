@@ -225,11 +225,8 @@ def _fitted(
         **_agreement(score[rows], y[rows], fold, seed),
         "notes": notes,
     }
-    if target == HELD_OUT:  # an accuracy: bounds beyond [0, 1] say no more than 0 and 1
-        lower, upper = (
-            np.minimum(np.clip(lower, 0, 1), score),
-            np.maximum(np.clip(upper, 0, 1), score),
-        )
+    if target == HELD_OUT:  # an accuracy: beyond [0, 1] there is none
+        score, lower, upper = (np.clip(ends, 0, 1) for ends in (score, lower, upper))
     return Ranking(ranking_frame(checkpoint_names(table), score, lower, upper), about)
 
 

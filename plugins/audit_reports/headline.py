@@ -70,6 +70,7 @@ class Headline:
     quality: Sequence[tuple[str, str]]
     n_failed: int
     n_held_out: int
+    known: str
 
 
 def headline(tables: Tables) -> Headline:
@@ -105,6 +106,24 @@ def headline(tables: Tables) -> Headline:
         quality=quality(made.get("score") or _beside_mode(made)),
         n_failed=len(tables.failed),
         n_held_out=len(tables.accuracy),
+        known=known_accuracies(tables, ranked),
+    )
+
+
+def known_accuracies(tables: Tables, ranked: Sequence[str]) -> str:
+    """What is known of the accuracies that the ranking predicts, in a sentence; or nothing."""
+    known = {name: float(tables.accuracy[name]) for name in ranked if name in tables.accuracy}
+    if not known:
+        return ""
+    best = max(known, key=lambda name: known[name])
+    said = f"The highest known held-out accuracy is {fixed(known[best])}, of {best}"
+    if ranked[0] in known and ranked[0] != best:
+        said += f"; that of {ranked[0]} is {fixed(known[ranked[0]])}"
+    whole = "every" if len(known) == len(ranked) else f"{len(known)} of {len(ranked)}"
+    return (
+        f"{said}. Accuracies are known for {whole} ranked checkpoint"
+        f"{'' if whole == 'every' else 's'}: where they are, they decide, and the ranking only "
+        "shows how well the measures would have done without them."
     )
 
 

@@ -235,7 +235,9 @@ def limits(tables: Tables) -> list[str]:
     if len(tables.problems):
         said.append(
             f"{count(len(tables.problems), 'number')} could not be computed; each is listed with "
-            "its reason under “All measures”. None was replaced by another number."
+            "its reason under “All measures”. In the tables none is replaced by another number; a "
+            "fitted ranker puts the median of the networks it was fitted on in its place, and is "
+            "told that it did."
         )
     said.append(
         "Intervals describe the checkpoints of this zoo. For other data, architectures or "

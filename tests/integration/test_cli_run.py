@@ -116,3 +116,24 @@ def test_units_shows_the_unit_table(user, genaudit, tmp_path):
     assert len(rows) == 3
     assert {row["checkpoint"] for row in rows} == {"test_resnet-0"}
     assert genaudit("units", out, "--checkpoint", "test_resnet-00").code == 1
+
+
+def test_one_checkpoint_is_reported_though_there_is_nothing_to_rank(user, genaudit, tmp_path):
+    text = (user / "audit.toml").read_text()
+    text = text[: text.index("[held_out]")].replace("test_resnet-*", "test_resnet-0")
+    head, _, tail = text.rpartition("[[checkpoints]]")
+    (user / "audit.toml").write_text(head + tail[tail.index("[measures]") :])
+    out = tmp_path / "out"
+    done = genaudit("run", user / "audit.toml", "-o", out)
+    assert done.code == 0, done.err
+    assert pd.read_csv(out / "ranking.csv")["predicted_rank"].tolist() == [1]
+    assert "nothing to rank it against" in (out / "report.html").read_text()
+
+
+def test_plan_names_every_checkpoint_that_would_fail(user, genaudit, tmp_path):
+    for name in ("test_resnet-1", "test_resnet-3"):
+        path = user / "checkpoints" / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes()[:1000])
+    done = genaudit("validate", user / "audit.toml", "-o", tmp_path / "out", "--json")
+    assert done.code == 3
+    assert sorted(json.loads(done.out)["refused"]) == ["test_resnet-1", "test_resnet-3"]
