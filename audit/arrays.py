@@ -1,7 +1,6 @@
 """Shapes and codes that arrays carry between the stages.
 
-Letters in shapes: `n` images, `u` units (channels), `c` classes, `h` × `w` pixels of a feature
-map, `d` features.
+Letters in shapes: `n` images, `u` units (channels), `c` classes.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ from jaxtyping import Float, Int32, Int64, UInt8
 #: Birth level of a map whose superlevel sets never enclose a hole. Levels themselves start at 1.
 NO_BIRTH: Final = -1
 
-FeatureMaps = Float[np.ndarray, "*batch h w"]
 BirthLevels = Int32[np.ndarray, "*batch"]
 UnitBirths = Int32[np.ndarray, "n u"]
 MapFlags = UInt8[np.ndarray, "n u"]
 Labels = Int64[np.ndarray, " n"]
 Logits = Float[np.ndarray, "n c"]
-Features = Float[np.ndarray, "n d"]

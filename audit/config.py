@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
+from audit.topology.cpu import default_threads
 
 
 class _Strict(BaseModel):
@@ -257,6 +258,6 @@ class RunOptions(_Strict):
     output: Path = Path("genaudit-output")
     cache: Path = Field(default_factory=default_cache)
     engine: str = "local"
-    workers: int = Field(default_factory=lambda: len(os.sched_getaffinity(0)), ge=0)
+    workers: int = Field(default_factory=default_threads, ge=0)
     device: str = "auto"
     progress: bool = True

@@ -72,3 +72,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     if hint:
         message += ("" if near else ";") + f" {hint}"
     return ConfigError(message)
+
+
+def quoted(names: Iterable[str], most: int = 10) -> str:
+    """Names quoted and joined, the first few when there are many."""
+    listed = [repr(str(name)) for name in names]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -90,6 +90,8 @@ def print_result(result: AuditResult, as_json: bool) -> None:
             }
         )
         return
+    from audit.table import ALL_MEASURES
+
     if result.ranking.empty:
         click.echo("Nothing is ranked: every checkpoint failed.")
     else:
@@ -99,8 +101,9 @@ def print_result(result: AuditResult, as_json: bool) -> None:
         target = result.correlations["target"].iloc[0]
         click.echo(f"\nKendall's τ with {target} (bootstrap intervals)")
         print_correlations(result.correlations)
-    rest = result.measures[result.measures["status"] != "ok"]
-    if len(rest) > len(result.failed):
+    measures = result.measures
+    rest = measures[(measures["status"] != "ok") & (measures["measure"] != ALL_MEASURES)]
+    if len(rest):
         shown = "; ".join(list(dict.fromkeys(rest["reason"].astype(str)))[:2])
         click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
     for name, reason in result.failed.items():

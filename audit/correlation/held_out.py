@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.errors import DataError
+from audit.errors import DataError, quoted
 from audit.statistics.result import HELD_OUT, TRAIN
 from audit.table import NO_VALUE
 
@@ -130,10 +130,3 @@ def _match(table: pd.DataFrame, known: list[str], where: str) -> tuple[pd.DataFr
         notes.append(f"no row for {quoted(missing)}: ranked, not used in correlation")
     kept = [name for name in known if name in set(table["checkpoint"])]
     return table.set_index("checkpoint").loc[kept].reset_index(), notes
-
-
-def quoted(names: Iterable[str], most: int = 10) -> str:
-    """Names quoted and joined, the first few when there are many."""
-    listed = [repr(str(name)) for name in names]
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

@@ -8,8 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from audit.correlation.held_out import quoted
-from audit.errors import DataError, unknown_name
+from audit.errors import DataError, quoted, unknown_name
 from audit.statistics.result import GAP, HELD_OUT, HYPERPARAMETER_PREFIX, TRAIN
 from audit.table import read_csv
 

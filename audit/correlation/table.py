@@ -9,10 +9,10 @@ from typing import Any, Final
 import pandas as pd
 
 from audit import statistics
-from audit.correlation.held_out import quoted, read_csv
+from audit.correlation.held_out import read_csv
 from audit.correlation.judge import FAMILY, judge
 from audit.correlation.resampled import Samples, p_values_of
-from audit.errors import DataError
+from audit.errors import DataError, quoted
 from audit.statistics.result import (
     GAP,
     HELD_OUT,

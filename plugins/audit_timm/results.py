@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from audit.contracts import KnownCheckpoint
-from audit.errors import DataError
+from audit.errors import DataError, quoted
 
 _REQUIRED = ("model", "img_size", "top1")
 _ACCURACY = "held_out_accuracy"
@@ -37,8 +37,8 @@ def read_timm_results(path: str | Path) -> pd.DataFrame:
     missing = [column for column in _REQUIRED if column not in raw.columns]
     if missing:
         raise DataError(
-            f"{where} needs columns {_quoted(_REQUIRED)}; missing {_quoted(missing)}, "
-            f"found {_quoted(map(str, raw.columns))}"
+            f"{where} needs columns {quoted(_REQUIRED)}; missing {quoted(missing)}, "
+            f"found {quoted(map(str, raw.columns))}"
         )
     numbers = {
         column: _numbers(raw, column, where)
@@ -57,7 +57,7 @@ def read_timm_results(path: str | Path) -> pd.DataFrame:
     )
     twice = table[table.duplicated(["model", "img_size"])]
     if len(twice):
-        raise DataError(f"{where} gives {_quoted(twice['model'])} twice at one image size")
+        raise DataError(f"{where} gives {quoted(twice['model'])} twice at one image size")
     return table
 
 
@@ -123,7 +123,7 @@ def _ambiguous(checkpoint: str, model: str, found: pd.DataFrame) -> str:
     if len(names) > 1:
         return (
             f"checkpoint {checkpoint!r} is {model!r}, which has results with several tags: "
-            f"{_quoted(names)}; name one"
+            f"{quoted(names)}; name one"
         )
     sizes = ", ".join(map(str, sorted(found["img_size"])))
     return (
@@ -139,12 +139,5 @@ def _absent(
         sizes = ", ".join(map(str, sorted(found["img_size"])))
         return f"no result for {checkpoint!r} ({model!r}) at {size}; there are results at {sizes}"
     near = difflib.get_close_matches(model, results["model"].unique().tolist(), n=3, cutoff=0.7)
-    hint = f"; nearest: {_quoted(near)}" if near else ""
+    hint = f"; nearest: {quoted(near)}" if near else ""
     return f"no result for {checkpoint!r} ({model!r}){hint}"
-
-
-def _quoted(names: Iterable[str], most: int = 10) -> str:
-    """Names quoted and joined, the first few when there are many."""
-    listed = [repr(str(name)) for name in names]
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
