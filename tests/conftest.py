@@ -1,6 +1,7 @@
 """What every test runs under."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -9,8 +10,26 @@ import torch
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Where there is no CUDA device, numba's simulator runs the source of the kernels.
+if not torch.cuda.is_available():
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Keep tests away from the user's store."""
     os.environ["GENAUDIT_CACHE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def cuda_device():
+    """A CUDA device, or numba's simulator of one: slow, the less so the fewer threads a block."""
+    if torch.cuda.is_available():
+        yield
+        return
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # each barrier waits for the interpreter to change threads
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audit.topology.cuda._MOST_THREADS", 1)
+        yield
+    sys.setswitchinterval(interval)

@@ -1,12 +1,13 @@
 """Birth levels of feature maps: arrays in, integers out; nothing here knows of models.
 
 `clique` and `cubical` define the two filtrations, readable and slow. `kernels` computes the same
-births compiled, `tensor_ops` with plain tensor operations on any device. `diagrams` gives whole
-persistence diagrams and Betti curves.
+births compiled for processors, `cuda` for CUDA devices, `tensor_ops` with plain tensor operations
+on any device. `diagrams` gives whole persistence diagrams and Betti curves.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
@@ -15,6 +16,8 @@ from audit.errors import AuditError, ConfigError, unknown_name
 from audit.topology import cpu, inputs, reference
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import torch
     from numpy.typing import ArrayLike
 
@@ -75,10 +78,10 @@ def birth_levels(
         preset: "paper": of the clique levels those above ceil(0.8 · n(n−1)/2) are dropped, and
             births at levels 2 to 51 count. "full": every level counts. The paper defines levels
             for the clique filtration alone; cubical births are the same under both.
-        backend: "reference" (by definition, slow), "cpu" (compiled), "torch" (tensor operations,
-            on the tensor's device), "cuda" (the same operations, on a CUDA device whatever the
-            maps are on), or "auto": "cpu" for arrays and tensors in host memory, "torch" for
-            tensors elsewhere. All give the same integers.
+        backend: "reference" (by definition, slow), "cpu" (compiled), "cuda" (compiled for a CUDA
+            device, on which the maps are or are put), "torch" (tensor operations, on the tensor's
+            device), or "auto": "cpu" for arrays and tensors in host memory, "cuda" for tensors on
+            a CUDA device if numba-cuda is installed, else "torch". All give the same integers.
         threads: Processor threads of the "cpu" backend; by default `GENAUDIT_THREADS`, or the
             processors this process may use. The result does not depend on it.
 
@@ -90,7 +93,7 @@ def birth_levels(
         ConfigError: An unknown filtration, preset or backend, or threads below 1.
         DataError: Fewer than two dimensions, no pixels, maps that are not square under "clique",
             values that are not real numbers, or a NaN or infinity, with its index.
-        AuditError: backend="cuda" where there is no CUDA device.
+        AuditError: backend="cuda" where there is no CUDA device, or no numba-cuda.
 
     Source:
         Zhao & Zhang, Quantitative Performance Assessment of CNN Units via Topological Entropy
@@ -109,7 +112,7 @@ def birth_levels(
         raise ConfigError(f"threads must be at least 1; found {threads}")
     tensor = inputs.is_tensor(maps)
     if backend == "auto":
-        backend = "torch" if tensor and maps.device.type != "cpu" else "cpu"
+        backend = _best_backend(maps.device.type) if tensor else "cpu"
     if backend in ("torch", "cuda"):
         return _on_device(maps, filtration, preset, backend)
     read = inputs.from_tensor(maps) if tensor else inputs.from_numpy(maps)
@@ -136,26 +139,63 @@ def _check_names(filtration: str, preset: str, backend: str) -> None:
             raise unknown_name(kind, name, known, hint="known: " + ", ".join(known))
 
 
+def _cuda_kernels() -> ModuleType | None:
+    """The module of kernels for CUDA devices, if they can run here."""
+    try:
+        from audit.topology import cuda
+    except ImportError:
+        return None
+    return cuda if cuda.is_available() else None
+
+
+def _best_backend(device: str) -> str:
+    """The fastest backend for tensors on a device of this type; warns of one easily had."""
+    if device == "cpu":
+        return "cpu"
+    if device == "cuda":
+        if _cuda_kernels():
+            return "cuda"
+        import torch
+
+        if not torch.version.hip:
+            warnings.warn(
+                "births of tensors on CUDA devices are computed by tensor operations, which are "
+                'slow; for compiled kernels pip install "genaudit[cuda]"',
+                stacklevel=3,
+            )
+    return "torch"
+
+
 def _on_device(maps: Any, filtration: str, preset: str, backend: str) -> Any:
-    """Births by tensor operations; arrays go in and come out through host memory."""
+    """Births by a device's kernels or tensor operations; arrays pass through host memory."""
     import torch
 
     from audit.topology import tensor_ops
 
-    if backend == "cuda" and not torch.cuda.is_available():
-        raise AuditError(
+    run = tensor_ops.birth_levels
+    if backend == "cuda":
+        kernels = _cuda_kernels()
+        if kernels is None:
+            raise AuditError(_why_no_cuda())
+        run = kernels.birth_levels
+    if inputs.is_tensor(maps):
+        inputs.check_tensor(maps)
+        return run(maps.detach(), filtration, preset).to(maps.device)
+    read = inputs.from_numpy(maps)
+    tensor = torch.from_numpy(np.array(read.array, dtype=read.exact))
+    return run(tensor, filtration, preset).cpu().numpy()
+
+
+def _why_no_cuda() -> str:
+    """What backend="cuda" lacks here."""
+    import torch
+
+    if not torch.cuda.is_available() or torch.version.hip:
+        return (
             'backend="cuda" requires a CUDA device; torch '
             f'{torch.__version__} found none; use "auto", which chooses the best one there is'
         )
-    if inputs.is_tensor(maps):
-        inputs.check_tensor(maps)
-        tensor = maps.detach()
-    else:
-        read = inputs.from_numpy(maps)
-        tensor = torch.from_numpy(np.array(read.array, dtype=read.exact))
-    if backend == "cuda":
-        tensor = tensor.cuda()
-    births = tensor_ops.birth_levels(tensor, filtration, preset)
-    if inputs.is_tensor(maps):
-        return births.to(maps.device)
-    return births.cpu().numpy()
+    return (
+        'backend="cuda" requires numba-cuda; install it with pip install "genaudit[cuda]", '
+        'or use "auto", which chooses the best one there is'
+    )

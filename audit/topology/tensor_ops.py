@@ -42,18 +42,17 @@ def birth_levels(maps: torch.Tensor, filtration: str, preset: str) -> torch.Tens
     flat, out = maps.reshape(-1, h, w), births.view(-1)
     size = max(1, _PIXELS_PER_CHUNK // (h * w))
     for start in range(0, len(flat), size):
-        chunk = _ordered(flat[start : start + size])
-        _check_finite(chunk, start, tuple(batch))
+        chunk = ordered(flat[start : start + size])
+        check_finite(chunk, start, tuple(batch))
         if filtration == "cubical":
             out[start : start + size] = _cubical(chunk)
         else:
-            levels = paper_levels if preset == "paper" else full_levels
-            least, most = levels(h)
+            least, most = (paper_levels if preset == "paper" else full_levels)(h)
             out[start : start + size] = _clique(chunk, preset, least, most)
     return births
 
 
-def _ordered(maps: torch.Tensor) -> torch.Tensor:
+def ordered(maps: torch.Tensor) -> torch.Tensor:
     """The same values in a type that every device compares and sorts."""
     if maps.is_floating_point():
         return maps if maps.element_size() >= 4 else maps.float()
@@ -67,7 +66,7 @@ def _ordered(maps: torch.Tensor) -> torch.Tensor:
     return whole
 
 
-def _check_finite(chunk: torch.Tensor, start: int, batch: tuple[int, ...]) -> None:
+def check_finite(chunk: torch.Tensor, start: int, batch: tuple[int, ...]) -> None:
     """Refuse NaN and infinities, with the index of the first in the whole batch."""
     finite = torch.isfinite(chunk)
     if bool(finite.all()):
@@ -83,7 +82,7 @@ def _check_finite(chunk: torch.Tensor, start: int, batch: tuple[int, ...]) -> No
     raise inputs.not_finite(float(chunk.flatten()[position]), index)
 
 
-def _levels(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def levels(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Order of each row's values, largest first, and the level (dense rank, from 1) along it."""
     ordered, order = torch.sort(values, dim=1, descending=True, stable=True)
     new_level = torch.ones_like(order)
@@ -98,7 +97,7 @@ def _cubical(maps: torch.Tensor) -> torch.Tensor:
     pixel met to enter: a hole lies over p from level filled[p] until p itself enters.
     """
     m, h, w = maps.shape
-    order, along = _levels(maps.reshape(m, h * w))
+    order, along = levels(maps.reshape(m, h * w))
     level = torch.empty_like(along).scatter_(1, order, along).view(m, h, w).int()
     outside = h * w + 1
     padded = level.new_full((m, h + 2, w + 2), outside)
@@ -128,7 +127,7 @@ def _clique(maps: torch.Tensor, preset: str, least: int, most: int) -> torch.Ten
     if n < 4:
         return births
     u, v = torch.triu_indices(n, n, 1, device=maps.device)
-    order, level = _levels(torch.maximum(maps[:, u, v], maps[:, v, u]))
+    order, level = levels(torch.maximum(maps[:, u, v], maps[:, v, u]))
     adjacency = torch.zeros((m, n, n), dtype=torch.bool, device=maps.device)
     label = torch.arange(n, device=maps.device).repeat(m, 1)
     active = torch.arange(m, device=maps.device)
@@ -157,9 +156,15 @@ def _clique(maps: torch.Tensor, preset: str, least: int, most: int) -> torch.Ten
         if not bool(keep.all()):
             order, level, adjacency = order[keep], level[keep], adjacency[keep]
             label, active = label[keep], active[keep]
-    undecided = torch.cat(tied)
-    if len(undecided):
-        host = inputs.from_tensor(maps[undecided])
-        decided = cpu.births(host, "clique", preset, cpu.default_threads())
-        births[undecided] = torch.from_numpy(decided).to(maps.device)
+    decide_on_host(maps, births, torch.cat(tied), preset)
     return births
+
+
+def decide_on_host(
+    maps: torch.Tensor, births: torch.Tensor, indices: torch.Tensor, preset: str
+) -> None:
+    """Write the clique births (m,) of the maps (m, n, n) at these indices, found on the host."""
+    if len(indices):
+        host = inputs.from_tensor(maps[indices])
+        decided = cpu.births(host, "clique", preset, cpu.default_threads())
+        births[indices] = torch.from_numpy(decided).to(births.device)

@@ -34,20 +34,22 @@ each_filtration = pytest.mark.parametrize("filtration", FILTRATIONS)
 
 @each_filtration
 @pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.usefixtures("cuda_device")
 @holds(feature_map=squares())
 def test_every_backend_gives_the_same_level(filtration, preset, feature_map):
     births = {
         int(birth_levels(feature_map, filtration, preset, backend))
-        for backend in ("reference", "cpu", "torch")
+        for backend in ("reference", "cpu", "cuda", "torch")
     }
     assert len(births) == 1
 
 
+@pytest.mark.usefixtures("cuda_device")
 @holds(feature_map=images())
 def test_every_backend_gives_the_same_level_on_images(feature_map):
     births = {
         int(birth_levels(feature_map, "cubical", backend=backend))
-        for backend in ("reference", "cpu", "torch")
+        for backend in ("reference", "cpu", "cuda", "torch")
     }
     assert len(births) == 1
 

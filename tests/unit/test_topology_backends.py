@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from audit import NO_BIRTH, birth_levels
 from audit.topology import FILTRATIONS, clique, kernels
 
+pytestmark = pytest.mark.usefixtures("cuda_device")
 CAMPAIGN = int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
 
 
@@ -159,7 +160,7 @@ TORUS = (7, [(i, (i + a) % 7, (i + 3) % 7) for i in range(7) for a in (1, 2)])
 @pytest.mark.parametrize(
     ("surface", "expected"), [(SPHERE, NO_BIRTH), (PROJECTIVE_PLANE, 1), (TORUS, 1)]
 )
-@pytest.mark.parametrize("backend", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
 def test_triangulated_surfaces_are_decided_by_rank_over_two_elements(surface, expected, backend):
     # The projective plane has a cycle over Z/2 alone: over the rationals β₁ would be 0.
     feature_map = triangulated(*surface)
@@ -192,7 +193,7 @@ def test_threads_and_chunks_do_not_change_births(filtration, monkeypatch):
 
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
-@pytest.mark.parametrize("backend", ["cpu", "torch", "reference"])
+@pytest.mark.parametrize("backend", ["cpu", "cuda", "torch", "reference"])
 def test_layouts_do_not_change_births(filtration, backend):
     maps = np.random.default_rng(8).standard_normal((3, 4, 7, 7)).astype(np.float32)
     expected = birth_levels(maps, filtration)
@@ -214,7 +215,7 @@ def test_layouts_do_not_change_births(filtration, backend):
 
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
-@pytest.mark.parametrize("backend", ["cpu", "torch", "reference"])
+@pytest.mark.parametrize("backend", ["cpu", "cuda", "torch", "reference"])
 def test_every_type_of_number_is_read_exactly(filtration, backend):
     generator = np.random.default_rng(9)
     integers = generator.integers(0, 100, (5, 6, 6))
@@ -243,7 +244,7 @@ def test_float64_is_kept_where_float32_would_tie(filtration):
 
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
-@pytest.mark.parametrize("backend", ["auto", "cpu", "torch", "reference"])
+@pytest.mark.parametrize("backend", ["auto", "cpu", "cuda", "torch", "reference"])
 def test_an_empty_batch_gives_an_empty_result(filtration, backend):
     births = birth_levels(np.empty((0, 3, 5, 5)), filtration, backend=backend)
     assert births.shape == (0, 3)

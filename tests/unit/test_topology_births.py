@@ -8,6 +8,7 @@ import pytest
 from audit import NO_BIRTH, birth_levels
 from audit.topology import PRESETS
 
+pytestmark = pytest.mark.usefixtures("cuda_device")
 GOLDEN = Path(__file__).parents[1] / "golden" / "clique_births.npz"
 
 RING = [[1, 9, 2], [8, 3, 7], [1, 6, 1]]
@@ -43,7 +44,7 @@ def golden_births():
         return dict(archive)
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("filtration", "feature_map", "expected"), BY_HAND)
 def test_birth_levels_by_hand(filtration, feature_map, expected, dtype, backend):
@@ -59,7 +60,7 @@ def test_full_preset_counts_what_the_paper_drops():
     assert birth_levels(tied, preset="full") == 1
 
 
-@pytest.mark.parametrize("backend", ["cpu", "torch"])
+@pytest.mark.parametrize("backend", ["cpu", "cuda", "torch"])
 @pytest.mark.parametrize("side", [4, 7, 14, 28])
 def test_birth_levels_equal_the_authors_program(golden_births, side, backend):
     maps, points = golden_births[f"maps_{side}"], golden_births[f"birth_points_{side}"]

@@ -1,13 +1,17 @@
 """What birth_levels refuses, and the words it refuses it with."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from audit import birth_levels
+from audit import birth_levels, topology
 from audit.errors import AuditError, ConfigError, DataError
 
 MAP = np.zeros((4, 4))
+pytestmark = pytest.mark.usefixtures("cuda_device")
 KNOWN_BACKENDS = "known: auto, reference, cpu, cuda, torch"
 
 REFUSED = [
@@ -94,7 +98,7 @@ def test_refusals_say_what_was_found(call, kind, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
 @pytest.mark.parametrize("filtration", ["clique", "cubical"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, torch.bfloat16])
@@ -110,7 +114,7 @@ def test_the_first_value_that_is_not_finite_is_named(backend, filtration, value,
     )
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
 def test_a_map_alone_is_indexed_by_its_pixel(backend):
     feature_map = np.zeros((3, 3))
     feature_map[2, 1] = np.nan
@@ -118,7 +122,7 @@ def test_a_map_alone_is_indexed_by_its_pixel(backend):
         birth_levels(feature_map, backend=backend)
 
 
-@pytest.mark.parametrize("backend", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1])
 def test_integers_that_float64_would_round_are_refused(backend, number):
     maps = np.zeros((2, 2), np.int64)
@@ -139,11 +143,35 @@ def test_the_thread_variable_must_be_a_positive_integer(monkeypatch, threads):
     assert str(caught.value) == f"GENAUDIT_THREADS must be a positive integer; found {threads!r}"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_without_a_device_is_refused():
+@pytest.mark.parametrize(
+    ("device", "found", "message"),
+    [
+        (False, None, f"requires a CUDA device; torch {torch.__version__} found none; "),
+        (True, None, 'requires numba-cuda; install it with pip install "genaudit[cuda]", or '),
+    ],
+)
+def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, found, message):
+    monkeypatch.setattr("audit.topology._cuda_kernels", lambda: found)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: device)
     with pytest.raises(AuditError) as caught:
         birth_levels(MAP, backend="cuda")
     assert str(caught.value) == (
-        f'backend="cuda" requires a CUDA device; torch {torch.__version__} found none; '
-        'use "auto", which chooses the best one there is'
+        f'backend="cuda" {message}use "auto", which chooses the best one there is'
     )
+
+
+def test_without_numba_cuda_tensors_on_a_device_take_tensor_operations(monkeypatch):
+    code = "import sys; sys.modules['numba.cuda'] = None; import audit.topology as t;"
+    code += "print(t._cuda_kernels())"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert answer.stdout.decode() == "None\n"
+    monkeypatch.setattr(topology, "_cuda_kernels", lambda: None)
+    monkeypatch.setattr("torch.version.hip", None)
+    with pytest.warns(UserWarning, match=r'pip install "genaudit\[cuda\]"'):
+        assert topology._best_backend("cuda") == "torch"
+    monkeypatch.setattr("torch.version.hip", "6.4")
+    assert [topology._best_backend(name) for name in ("cuda", "mps", "cpu")] == [
+        "torch",
+        "torch",
+        "cpu",
+    ]
