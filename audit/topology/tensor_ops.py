@@ -93,26 +93,38 @@ def levels(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _cubical(maps: torch.Tensor) -> torch.Tensor:
     """Births (m,) of images: the first level at which reconstruction lifts a pixel.
 
-    `filled[p]` is the least level, over 4-connected paths from p to the outside, of the first
-    pixel met to enter: a hole lies over p from level filled[p] until p itself enters.
+    `filled[p]` becomes the least, over 4-connected paths from p to the outside, of the largest
+    value on the path: a hole lies over p from that level down to p's own. The highest single pixel
+    below its four neighbours bounds the birth, so that all beneath it can be one flat ground.
     """
     m, h, w = maps.shape
-    order, along = levels(maps.reshape(m, h * w))
-    level = torch.empty_like(along).scatter_(1, order, along).view(m, h, w).int()
-    outside = h * w + 1
-    padded = level.new_full((m, h + 2, w + 2), outside)
+    info = torch.finfo(maps.dtype) if maps.is_floating_point() else torch.iinfo(maps.dtype)
+    lowest = info.min
+    padded = maps.new_full((m, h + 2, w + 2), lowest)
     filled = padded[:, 1:-1, 1:-1]
-    filled.zero_()
+    filled.copy_(maps)
+
+    def least_neighbour() -> torch.Tensor:
+        vertical = torch.minimum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
+        horizontal = torch.minimum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
+        return torch.minimum(vertical, horizontal)
+
+    rim = least_neighbour()
+    ground = torch.where(rim > maps, rim, lowest).flatten(1).amax(dim=1)
+    value = torch.maximum(maps, ground[:, None, None])
+    filled.fill_(info.max)
     while True:
         before = filled.clone()
         for _ in range(_STEPS_BETWEEN_CHECKS):
-            vertical = torch.maximum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
-            horizontal = torch.maximum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
-            filled.copy_(torch.minimum(level, torch.maximum(vertical, horizontal)))
+            filled.copy_(torch.maximum(value, torch.minimum(filled, least_neighbour())))
         if torch.equal(before, filled):
             break
-    first = torch.where(filled < level, filled, outside).flatten(1).amin(dim=1)
-    return torch.where(first == outside, NO_BIRTH, first).int()
+    lifted = torch.where(filled > value, filled, lowest).flatten(1).amax(dim=1)
+    birth = torch.maximum(ground, lifted)
+    ordered = torch.sort(maps.flatten(1), dim=1, descending=True).values
+    new_level = ordered >= birth[:, None]
+    new_level[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return torch.where(birth == lowest, NO_BIRTH, new_level.sum(dim=1)).int()
 
 
 def _clique(maps: torch.Tensor, preset: str, least: int, most: int) -> torch.Tensor:
