@@ -127,7 +127,7 @@ from types import SimpleNamespace
 from numba import cuda, types
 from numba.cuda import dispatcher
 
-import audit.topology.cuda as kernels
+import audit.topology.cuda_kernels as kernels
 
 maps, births, scratch = (types.Array(types.int32, n, "C") for n in (3, 1, 2))
 levels = (types.int64, types.int64)
@@ -135,10 +135,10 @@ for major, minor in ((7, 5), (9, 0)):
     device = SimpleNamespace(compute_capability=(major, minor))
     dispatcher.get_current_device = lambda: device
     for name, arguments in {
-        "_cubical_shared": (maps, births),
-        "_cubical_global": (maps, births, scratch),
-        "_clique_shared": (maps, births, *levels),
-        "_clique_global": (maps, births, scratch, *levels),
+        "cubical_shared": (maps, births),
+        "cubical_global": (maps, births, scratch),
+        "clique_shared": (maps, births, *levels),
+        "clique_global": (maps, births, scratch, *levels),
     }.items():
         python = getattr(kernels, name).py_func
         text, _ = cuda.compile(
