@@ -14,12 +14,18 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
 
 from audit.arrays import NO_BIRTH
 from audit.topology.inputs import NOT_FINITE
 
-_INSERTION_SORT_UP_TO: Final = 20
+_INSERTION_SORT_UP_TO: Final = 12
+_SORT_BY_RANK_UP_TO: Final = 64
+_SPARE: Final = _SORT_BY_RANK_UP_TO + 17
+_LANES: Final = 32
+_ONE: Final = np.uint64(1)  # unsigned, as numba tests signed indices for their sign
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ / golden ratio: spreads keys over a table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -28,6 +34,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function) -> _Function:
     """Compile on first call, without the interpreter's lock, and keep the result on disk."""
     return cast(_Function, njit(nogil=True, cache=True)(function))
+
+
+def _instruction(function: Callable[..., Any]) -> Any:
+    """Function for compiled code whose body says how its LLVM instructions are built."""
+    return intrinsic(function)
 
 
 def _ring_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -64,6 +75,147 @@ def _ring_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.n
 _RUNS, _FILLS, _OF_RUN, _ROW_STEP, _COLUMN_STEP = _ring_tables()
 
 
+def _vector(context: Any, builder: Any, array: Any, value: Any, start: Any, lanes: int) -> Any:
+    """LLVM vector of the elements of an array from `start` on."""
+    data = context.make_array(array)(context, builder, value).data
+    vector = ir.VectorType(context.get_value_type(array.dtype), lanes)
+    at = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+    return builder.load(at, align=array.dtype.bitwidth // 8)
+
+
+def _store(context: Any, builder: Any, array: Any, value: Any, start: Any, vector: Any) -> None:
+    """Write an LLVM vector to the elements of an array from `start` on."""
+    data = context.make_array(array)(context, builder, value).data
+    at = builder.bitcast(builder.gep(data, [start]), vector.type.as_pointer())
+    builder.store(vector, at, align=array.dtype.bitwidth // 8)
+
+
+def _everywhere(builder: Any, value: Any, lanes: int) -> Any:
+    """LLVM vector of one value."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.IntType(32)(0))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+    return builder.shuffle_vector(first, undefined, places)
+
+
+def _comparison(lanes: int) -> Any:
+    """Compiled function (keys, start, key): bit i tells whether `keys[start + i] > key`."""
+
+    @_instruction
+    def above(_: Any, keys: Any, start: Any, key: Any) -> Any:
+        def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+            values = _vector(context, builder, keys, arguments[0], arguments[1], lanes)
+            flags = builder.icmp_signed(">", values, _everywhere(builder, arguments[2], lanes))
+            bits = builder.bitcast(flags, ir.IntType(lanes))
+            return bits if lanes == 64 else builder.zext(bits, ir.IntType(64))
+
+        return types.uint64(keys, types.intp, keys.dtype), generate
+
+    return above
+
+
+_above_in_64, _above_in_16 = _comparison(64), _comparison(16)
+
+
+@_instruction
+def _differ_in_64(_: Any, keys: Any, start: Any, other: Any) -> Any:
+    """Bit i tells whether `keys[start + i]` and `keys[other + i]` differ."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        array, *starts = arguments
+        one, two = (_vector(context, builder, keys, array, start, 64) for start in starts)
+        return builder.bitcast(builder.icmp_signed("!=", one, two), ir.IntType(64))
+
+    return types.uint64(keys, types.intp, types.intp), generate
+
+
+@_instruction
+def _copy_16(_: Any, source: Any, start: Any, target: Any, to: Any) -> Any:
+    """Copy 16 elements between arrays of one type."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        values, start, target_values, to = arguments
+        sixteen = _vector(context, builder, source, values, start, 16)
+        _store(context, builder, target, target_values, to, sixteen)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), generate
+
+
+@_instruction
+def _forward_of_64(_: Any, grid: Any, start: Any, stride: Any, least: Any, forward: Any) -> Any:
+    """Which later neighbours lie above each pixel (bits 3 to 6), and whether it is `least` (0)."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        array, start, stride, least, out = arguments
+        pixels = _vector(context, builder, grid, array, start, 64)
+        flags = [builder.icmp_signed(">=", pixels, _everywhere(builder, least, 64))]
+        below = builder.add(start, stride)
+        right, left = stride.type(1), stride.type(-1)
+        places = [
+            builder.add(start, right),
+            builder.add(below, right),
+            below,
+            builder.add(below, left),
+        ]
+        for place in places:
+            later = _vector(context, builder, grid, array, place, 64)
+            flags.append(builder.icmp_signed(">", later, pixels))
+        eight = ir.VectorType(ir.IntType(8), 64)
+        total = ir.Constant(eight, None)
+        for flag, value in zip(flags, (1, 8, 16, 32, 64), strict=True):
+            chosen = builder.select(
+                flag, ir.Constant(eight, [value] * 64), ir.Constant(eight, None)
+            )
+            total = builder.or_(total, chosen)
+        _store(context, builder, forward, out, start, total)
+        return context.get_dummy_value()
+
+    return types.void(grid, types.intp, types.intp, grid.dtype, forward), generate
+
+
+@_instruction
+def _ones(_: Any, bits: Any) -> Any:
+    """Number of bits set."""
+    return types.uint64(bits), lambda _context, builder, _signature, given: builder.ctpop(given[0])
+
+
+@_instruction
+def _lowest(_: Any, bits: Any) -> Any:
+    """Position of the lowest bit set, 64 where there is none."""
+    return types.uint64(bits), lambda _context, builder, _signature, given: builder.cttz(
+        given[0], ir.IntType(1)(0)
+    )
+
+
+@compiled
+def _queue(capacity: int, absent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keys, ids and ends of a queue: parts that end at `ends`, each above the next in all its keys.
+
+    Beyond the capacity there is room to write eight, and then to sort a part.
+    """
+    keys = np.full(capacity + 8 + _SPARE, absent[0], absent.dtype)
+    return keys, np.empty(keys.size, np.int32), np.empty(capacity + 1, np.int32)
+
+
+@compiled
+def _put(
+    keys: np.ndarray, ids: np.ndarray, count: Any, values: np.ndarray, block: int, marked: Any
+) -> Any:
+    """Append the marked values of a block of 64 and their places; returns the count with them.
+
+    Eight are written at a time, needed or not: that is faster than to mispredict where they end.
+    """
+    more = _ones(marked)
+    for eight in range(count, count + more, np.uint64(8)):
+        for k in range(eight, eight + np.uint64(8)):
+            i = np.uint64(block) + _lowest(marked)
+            keys[k] = values[i]
+            ids[k] = i
+            marked &= marked - _ONE
+    return count + more
+
+
 @compiled
 def _pivot(keys: np.ndarray, start: int, end: int, wanted: int) -> Any:
     """A key below which about `wanted` of the part are not, from a few keys here and there.
@@ -85,30 +237,52 @@ def _pivot(keys: np.ndarray, start: int, end: int, wanted: int) -> Any:
 
 
 @compiled
-def _partition_front(
-    keys: np.ndarray, ids: np.ndarray, start: int, bounds: np.ndarray, depth: int, wanted: int
-) -> int:
-    """Sort the next few largest keys to `start`, as far as `bounds[depth - 1]`; returns `depth`.
+def _sort_by_rank(keys: np.ndarray, ids: np.ndarray, start: int, end: int) -> None:
+    """Sort up to 64 keys in descending order: the place of each is the number of keys above it."""
+    spare = keys.size - _SPARE
+    spare_keys, spare_ids = keys[spare:], ids[spare:]
+    count = end - start
+    absent = spare_keys[_SPARE - 1]
+    for i in range(count, count + 16):
+        spare_keys[i] = absent
+    for i in range(count):
+        spare_keys[i] = keys[start + i]
+        spare_ids[i] = ids[start + i]
+        ids[start + i] = -1
+    for i in range(count):
+        key = spare_keys[i]
+        place = np.uint64(start)
+        for block in range(0, count, 16):
+            place += _ones(_above_in_16(spare_keys, block, key))
+        while ids[place] >= 0:  # taken by an equal key
+            place += _ONE
+        keys[place] = key
+        ids[place] = spare_ids[i]
 
-    Incremental quicksort (Paredes & Navarro 2006): `bounds` is a stack of ends, every key before
-    an end being greater than every key after it. Only the first part is ever refined. `wanted` is
-    a guess at how many keys will be read in all.
-    """
-    while bounds[depth - 1] <= start:
-        depth -= 1
+
+@compiled
+def _insertion_sort(keys: np.ndarray, ids: np.ndarray, start: int, end: int) -> None:
+    """Sort a few keys in descending order."""
+    for i in range(start + 1, end):
+        key, name = keys[i], ids[i]
+        j = i
+        while j > start and keys[j - 1] < key:
+            keys[j] = keys[j - 1]
+            ids[j] = ids[j - 1]
+            j -= 1
+        keys[j] = key
+        ids[j] = name
+
+
+@compiled
+def _refine(
+    keys: np.ndarray, ids: np.ndarray, ends: np.ndarray, start: int, depth: int, wanted: int
+) -> int:
+    """Divide the part at `start` until its first part is small, or of equal keys."""
     while True:
-        end = bounds[depth - 1]
+        end = ends[depth - 1]
         size = end - start
-        if size <= _INSERTION_SORT_UP_TO:
-            for i in range(start + 1, end):
-                key, name = keys[i], ids[i]
-                j = i
-                while j > start and keys[j - 1] < key:
-                    keys[j] = keys[j - 1]
-                    ids[j] = ids[j - 1]
-                    j -= 1
-                keys[j] = key
-                ids[j] = name
+        if size <= _SORT_BY_RANK_UP_TO:
             return depth
         pivot = _pivot(keys, start, end, wanted)
         split = start
@@ -128,11 +302,32 @@ def _partition_front(
                 ids[split] = name
                 split += key == pivot
             if split < end:
-                bounds[depth] = split
+                ends[depth] = split
                 depth += 1
             return depth
-        bounds[depth] = split
+        ends[depth] = split
         depth += 1
+
+
+@compiled
+def _bring_forward(
+    keys: np.ndarray, ids: np.ndarray, ends: np.ndarray, start: int, depth: int, wanted: int
+) -> int:
+    """Sort the next few largest keys to `start`, as far as `ends[depth - 1]`; returns `depth`.
+
+    Incremental quicksort (Paredes & Navarro 2006): only the first part is ever refined. `wanted`
+    is a guess at how many keys will be read in all.
+    """
+    while ends[depth - 1] <= start:
+        depth -= 1
+    if ends[depth - 1] - start > _SORT_BY_RANK_UP_TO:
+        depth = _refine(keys, ids, ends, start, depth, wanted)
+    end = ends[depth - 1]
+    if end - start <= _INSERTION_SORT_UP_TO:
+        _insertion_sort(keys, ids, start, end)
+    elif end - start <= _SORT_BY_RANK_UP_TO:
+        _sort_by_rank(keys, ids, start, end)
+    return depth
 
 
 @compiled
@@ -145,26 +340,15 @@ def _find(parent: np.ndarray, i: int) -> int:
 
 
 @compiled
-def _all_finite(bits: np.ndarray, infinity: int, absent: Any) -> bool:
-    """Whether no bit pattern is that of an infinity or NaN; `absent` lies below every other."""
-    highest = bits[0]
-    highest_negative = absent
+def _order_preserving(bits: np.ndarray, keys: np.ndarray, sign_mask: Any) -> tuple[Any, Any]:
+    """Integer keys in the order of floats, −0 as 0; returns the least and the largest."""
     for i in range(bits.size):
-        pattern = bits[i]
-        highest = max(highest, pattern)
-        highest_negative = max(highest_negative, pattern if pattern < 0 else absent)
-    return bool(highest < infinity and highest_negative < absent + infinity - 1)
-
-
-@compiled
-def _load(bits: np.ndarray, keys: np.ndarray, start: int, stride: int, sign_mask: Any) -> None:
-    """Order-preserving integer keys of floats, −0 as 0; row r goes to `start + r * stride`."""
-    rows, columns = bits.shape
-    for r in range(rows):
-        row = keys[start + r * stride : start + r * stride + columns]
-        for c in range(columns):
-            magnitude = bits[r, c] & sign_mask
-            row[c] = -magnitude if bits[r, c] < 0 else magnitude
+        magnitude = bits[i] & sign_mask
+        keys[i] = -magnitude if bits[i] < 0 else magnitude
+    least = largest = keys[0]
+    for i in range(bits.size):
+        least, largest = min(least, keys[i]), max(largest, keys[i])
+    return least, largest
 
 
 # --- clique --------------------------------------------------------------------------------------
@@ -298,58 +482,97 @@ def _flag_complex_has_cycle(adjacency: np.ndarray, n: int) -> bool:
 
 
 @compiled
-def _clique_birth(
+def _largest_by_lane(keys: np.ndarray, step: int, lanes: np.ndarray) -> None:
+    """Largest key of each of 32 lanes, from every `step`-th row of 32 keys."""
+    for i in range(_LANES):
+        lanes[i] = keys[i]
+    for start in range(step * _LANES, keys.size - 64, step * _LANES):
+        row = keys[start : start + _LANES]
+        for i in range(_LANES):
+            lanes[i] = max(lanes[i], row[i])
+
+
+@compiled
+def _nth_of_lanes(lanes: np.ndarray, nth: int) -> Any:
+    """The key with `nth` of the 32 above it; of equal ones, fewer."""
+    best: Any = 0
+    for i in range(_LANES):
+        first, second = _above_in_16(lanes, 0, lanes[i]), _above_in_16(lanes, 16, lanes[i])
+        rank = np.int64(_ones(first | second << np.uint64(16)))
+        best = max(
+            best, (rank * _LANES + i) & (rank - nth - 1) >> 63
+        )  # no branch: none foresees it
+    return lanes[best % _LANES]
+
+
+@compiled
+def _collect_between(
+    values: np.ndarray, floor: Any, ceiling: Any, keys: np.ndarray, ids: np.ndarray
+) -> Any:
+    """Queue the values above `floor` and not above `ceiling`; returns their count."""
+    count: Any = np.uint64(0)
+    for block in range(0, values.size - 64, 64):
+        marked = _above_in_64(values, block, floor) & ~_above_in_64(values, block, ceiling)
+        count = _put(keys, ids, count, values, block, marked)
+    return np.int64(count)
+
+
+@compiled
+def _enter_edges(
     keys: np.ndarray,
     ids: np.ndarray,
+    ends: np.ndarray,
+    count: int,
     adjacency: np.ndarray,
-    parent: np.ndarray,
-    bounds: np.ndarray,
+    component: np.ndarray,
+    progress: np.ndarray,
     least_level: int,
     most_levels: int,
 ) -> int:
-    """Birth level of the graph whose edge `ids[k]` = u · 65536 + v enters at `keys[k]`."""
+    """Let entries of the matrix into the graph, largest first, until a birth or the last level.
+
+    Entry i is that of row i // n and column i % n; an edge enters with the larger of its two.
+    `progress` holds the levels and edges so far. Returns the birth level, `NO_BIRTH` if there will
+    be none, or 0 if more entries have to tell.
+    """
     n, words = adjacency.shape
-    n_edges = n * (n - 1) // 2
-    for u in range(n):
-        parent[u] = u
-        for k in range(words):
-            adjacency[u, k] = 0
-    bounds[0] = n_edges
-    depth = 1
-    ready = 0
-    position = 0
-    level = 0
-    while position < n_edges and level < most_levels:
-        level += 1
+    level, edges = progress
+    ends[0] = count
+    depth, ready, position = 1, 0, 0
+    while position < count:
         if position == ready:
-            depth = _partition_front(keys, ids, position, bounds, depth, n + 4)
-            ready = bounds[depth - 1]
-        start = position
-        key = keys[start]
+            depth = _bring_forward(keys, ids, ends, position, depth, n + 4)
+            ready = ends[depth - 1]
+        key = keys[position]
+        before = edges
         opened = False
         while position < ready and keys[position] == key:
-            u, v = ids[position] >> 16, ids[position] & 65535
-            apart = True
-            for k in range(words):
-                if adjacency[u, k] & adjacency[v, k]:
-                    apart = False
-                    break
-            if apart:
-                a, b = _find(parent, u), _find(parent, v)
-                if a == b:
-                    opened = True
-                else:
-                    parent[a] = b
-            adjacency[u, v >> 6] |= np.uint64(1) << np.uint64(v & 63)
-            adjacency[v, u >> 6] |= np.uint64(1) << np.uint64(u & 63)
+            entry = np.uint64(ids[position])
             position += 1
-        if (
-            opened
-            and position < n_edges  # all edges: a simplex
-            and (position == start + 1 or _flag_complex_has_cycle(adjacency, n))
-        ):
+            u = entry // np.uint64(n)
+            v = entry - u * np.uint64(n)
+            u_word, u_bit = u >> np.uint64(6), _ONE << (u & np.uint64(63))
+            v_word, v_bit = v >> np.uint64(6), _ONE << (v & np.uint64(63))
+            if adjacency[u, v_word] & v_bit:
+                continue
+            common = np.uint64(0)
+            for k in range(words):
+                common |= adjacency[u, k] & adjacency[v, k]
+            if not common:
+                joined, other = component[u], component[v]
+                opened |= joined == other
+                for w in range(component.size):
+                    component[w] = joined if component[w] == other else component[w]
+            adjacency[u, v_word] |= v_bit
+            adjacency[v, u_word] |= u_bit
+            edges += 1
+        level += edges > before
+        if level > most_levels or edges == n * (n - 1) // 2:  # all edges: a simplex
+            return NO_BIRTH
+        if opened and (edges == before + 1 or _flag_complex_has_cycle(adjacency, n)):
             return level if level >= least_level else NO_BIRTH
-    return NO_BIRTH
+    progress[0], progress[1] = level, edges
+    return 0
 
 
 @compiled
@@ -357,6 +580,9 @@ def clique_births(
     bits: np.ndarray, sign_mask: Any, least_level: int, most_levels: int, births: np.ndarray
 ) -> None:
     """Birth levels of the clique filtration.
+
+    The entries above a floor that some lanes' largest foretell are let in first, then those above
+    a lower floor, and at last all but the smallest, which complete the graph.
 
     Args:
         bits: (m, n, n) float32 or float64 maps seen as int32 or int64.
@@ -366,34 +592,60 @@ def clique_births(
         births: (m,) int32, written: the level, `NO_BIRTH`, or `NOT_FINITE`.
     """
     m, n, _ = bits.shape
-    n_edges = n * (n - 1) // 2
-    words = (n + 63) >> 6
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
-    keys = np.empty(n_edges, bits.dtype)
-    ids = np.empty(n_edges, np.int32)
-    square = np.empty(n * n, bits.dtype)
-    adjacency = np.empty((n, words), np.uint64)
-    parent = np.empty(n, np.int32)
-    bounds = np.empty(n_edges + 2, np.int32)
-    lowest = np.empty(1, bits.dtype)
-    lowest[0] = -sign_mask
+    size = (n * n + 63 & ~63) + 64  # the last block is only ever read
+    entries = np.full(size, -sign_mask, bits.dtype)
+    keys, ids, ends = _queue(size, entries)
+    adjacency = np.empty((n, (n + 63) >> 6), np.uint64)
+    component = np.empty(n + 15 & ~15, np.int16)
+    progress = np.empty(2, np.int64)
+    lanes = np.empty(_LANES, bits.dtype)
+    step = max(1, (n + 6) // _LANES)
+    seen = (size - 64) / _LANES / step / (n * n)  # share of the entries that each lane sees
+    nths = (
+        _LANES * (1 - np.exp(-seen * (n + 6))),
+        min(_LANES - 2.0, _LANES * (1 - np.exp(-seen * (1.3 * most_levels + 6)))),
+    )
     for index in range(m):
-        if not _all_finite(bits[index].ravel(), infinity, lowest[0]):
+        least, largest = _order_preserving(bits[index].ravel(), entries, sign_mask)
+        if largest >= infinity or least <= -infinity:
             births[index] = NOT_FINITE
             continue
-        _load(bits[index], square, 0, n, sign_mask)
-        edge = 0
-        for u in range(n):
-            for v in range(u + 1, n):
-                keys[edge] = max(square[u * n + v], square[v * n + u])
-                ids[edge] = u << 16 | v
-                edge += 1
-        births[index] = _clique_birth(
-            keys, ids, adjacency, parent, bounds, least_level, most_levels
-        )
+        entries[: n * n : n + 1] = -sign_mask
+        adjacency[:] = 0
+        for u in range(component.size):
+            component[u] = u
+        progress[:] = 0
+        _largest_by_lane(entries, step, lanes)
+        births[index] = 0
+        ceiling = largest
+        for attempt in range(3):
+            floor = least
+            if attempt < 2 and size > 128:
+                floor = max(least, _nth_of_lanes(lanes, int(nths[attempt])))
+            count = _collect_between(entries, floor, ceiling, keys, ids)
+            births[index] = _enter_edges(
+                keys, ids, ends, count, adjacency, component, progress, least_level, most_levels
+            )
+            if births[index] or floor == least:
+                break
+            ceiling = floor
+        births[index] = births[index] or NO_BIRTH
 
 
 # --- cubical -------------------------------------------------------------------------------------
+
+
+@compiled
+def _fill_grid(flat: np.ndarray, grid: np.ndarray, h: int, w: int, absent: Any) -> None:
+    """Put the rows of a map between a row above and below and a column of `absent`."""
+    stride = w + 1
+    for r in range(h):
+        for c in range(0, w, 16):  # what is copied too much is written over
+            _copy_16(flat, r * w + c, grid, (r + 1) * stride + 1 + c)
+        grid[(r + 2) * stride] = absent
+    for i in range((h + 1) * stride, (h + 1) * stride + 16):
+        grid[i] = absent
 
 
 @compiled
@@ -408,20 +660,6 @@ def _hole_bound(grid: np.ndarray, stride: int, first: int, last: int, absent: in
         rim = min(min(above[i], below[i]), min(left[i], right[i]))
         bound = max(bound, rim if rim > middle[i] else absent)
     return bound
-
-
-@compiled
-def _compare_forward(
-    grid: np.ndarray, stride: int, last: int, least: Any, forward: np.ndarray
-) -> None:
-    """Which later neighbours lie above each pixel (bits 3 to 6), and whether it is `least` (0)."""
-    middle, out = grid[:last], forward[:last]
-    e, se = grid[1 : last + 1], grid[stride + 1 : last + stride + 1]
-    s, sw = grid[stride : last + stride], grid[stride - 1 : last + stride - 1]
-    for i in range(last):
-        x = middle[i]
-        later = (e[i] > x) << 3 | (se[i] > x) << 4 | (s[i] > x) << 5 | (sw[i] > x) << 6
-        out[i] = later | (x >= least)
 
 
 @compiled
@@ -457,90 +695,93 @@ def _mask_and_flag(
 
 
 @compiled
-def _collect(
-    grid: np.ndarray, critical: np.ndarray, words: np.ndarray, keys: np.ndarray, ids: np.ndarray
-) -> int:
-    """Keys and ids of the flagged pixels, found eight flags at a time; returns their count."""
-    count = 0
-    for word in range(words.size):
-        if words[word]:
-            for i in range(8 * word, 8 * word + 8):
-                keys[count] = grid[i]
-                ids[count] = i
-                count += critical[i]
-    return count
+def _collect_flagged(grid: np.ndarray, flags: np.ndarray, keys: np.ndarray, ids: np.ndarray) -> Any:
+    """Queue the flagged pixels; returns their count."""
+    count: Any = np.uint64(0)
+    for block in range(0, flags.size - 64, 64):
+        count = _put(keys, ids, count, grid, block, _above_in_64(flags, block, 0))
+    return np.int64(count)
 
 
 @compiled
-def _flag_first_from(
-    grid: np.ndarray, stride: int, first: int, last: int, least: Any, flags: np.ndarray
-) -> None:
-    """Flag every distinct value of at least `least` somewhere, and plateaus little more than once.
+def _collect_firsts(
+    grid: np.ndarray, stride: int, floor: Any, keys: np.ndarray, ids: np.ndarray
+) -> Any:
+    """Collect every distinct value above `floor`, plateaus little more than once; returns how many.
 
     A pixel equal to the one on its left or above it is passed over: its value's first pixel in
     index order has neither.
     """
-    values, out = grid[first:last], flags[first:last]
-    left, above = grid[first - 1 : last - 1], grid[first - stride : last - stride]
-    for i in range(last - first):
-        x = values[i]
-        out[i] = (x >= least) & (x != left[i]) & (x != above[i])
+    count: Any = np.uint64(0)
+    for block in range(stride, grid.size - 64, 64):
+        marked = _above_in_64(grid, block, floor)
+        if marked:
+            marked &= _differ_in_64(grid, block, block - 1)
+            marked &= _differ_in_64(grid, block, block - stride)
+            count = _put(keys, ids, count, grid, block, marked)
+    return np.int64(count)
 
 
 @compiled
-def _collect_keys(grid: np.ndarray, flags: np.ndarray, words: np.ndarray, keys: np.ndarray) -> int:
-    """As `_collect`, without the ids."""
-    count = 0
-    for word in range(words.size):
-        if words[word]:
-            for i in range(8 * word, 8 * word + 8):
-                keys[count] = grid[i]
-                count += flags[i]
-    return count
+def _climb(
+    saddles: np.ndarray,
+    count: int,
+    masks: np.ndarray,
+    steps: np.ndarray,
+    climbers: np.ndarray,
+    summit: np.ndarray,
+    joined: np.ndarray,
+) -> None:
+    """The maximum uphill of every run that a saddle touches, each joined to nothing but itself.
 
-
-@compiled
-def _summit(parent: np.ndarray, masks: np.ndarray, uphill: np.ndarray, i: int) -> int:
-    """Representative of a pixel's component: uphill to a maximum, then as the saddles joined."""
-    while True:
-        if parent[i] < 0:
-            parent[i] = i + uphill[masks[i]]
-        above = parent[i]
-        if above == i:
-            return i
-        if parent[above] < 0:
-            parent[above] = above + uphill[masks[above]]
-        parent[i] = parent[above]
-        i = parent[i]
+    All runs climb at once, a few steps a round, so that no step has to wait for the one before.
+    """
+    starts, places = climbers
+    climbing = np.uint64(0)
+    for i in range(count):
+        saddle = saddles[i]
+        mask = masks[saddle]
+        for run in range(np.uint64(4)):
+            starts[climbing + run] = places[climbing + run] = saddle + steps[mask, run]
+        climbing += np.uint64(_RUNS[mask])
+    while climbing:
+        higher = np.uint64(0)
+        for k in range(climbing):
+            start, place = starts[k], places[k]
+            for _ in range(3):
+                place = np.uint32(place + steps[masks[place], 0])
+            step = steps[masks[place], 0]
+            summit[start] = joined[place] = place
+            starts[higher], places[higher] = start, np.uint32(place + step)
+            higher += np.uint64(step != 0)
+        climbing = higher
 
 
 @compiled
 def _cubical_birth_key(
     keys: np.ndarray,
     ids: np.ndarray,
+    ends: np.ndarray,
     count: int,
     masks: np.ndarray,
     steps: np.ndarray,
-    uphill: np.ndarray,
-    parent: np.ndarray,
-    bounds: np.ndarray,
+    summit: np.ndarray,
+    joined: np.ndarray,
     absent: int,
 ) -> Any:
     """Key of the first level that ends with β₁ > 0, or `absent`.
 
     Only saddles and filled holes are walked: any other pixel joins the one component it touches,
-    which its pointer uphill already says. A pixel that touches r runs of d components opens r − d
-    cycles; one whose edge neighbours are all in fills a hole.
+    that of the maximum uphill. A pixel that touches r runs of d components opens r − d cycles; one
+    whose edge neighbours are all in fills a hole.
     """
-    bounds[0] = count
-    depth = 1
-    ready = 0
-    position = 0
+    ends[0] = count
+    depth, ready, position = 1, 0, 0
     holes = 0
     while position < count:
         if position == ready:
-            depth = _partition_front(keys, ids, position, bounds, depth, count)
-            ready = bounds[depth - 1]
+            depth = _bring_forward(keys, ids, ends, position, depth, count)
+            ready = ends[depth - 1]
         key = keys[position]
         while position < ready and keys[position] == key:
             pixel = ids[position]
@@ -549,13 +790,13 @@ def _cubical_birth_key(
             if _FILLS[mask]:
                 holes -= 1
                 continue
-            root = _summit(parent, masks, uphill, pixel + steps[_OF_RUN[mask, 0]])
+            root = _find(joined, summit[pixel + steps[mask, 0]])
             for k in range(1, _RUNS[mask]):
-                other = _summit(parent, masks, uphill, pixel + steps[_OF_RUN[mask, k]])
+                other = _find(joined, summit[pixel + steps[mask, k]])
                 if other == root:
                     holes += 1
                 else:
-                    parent[other] = root
+                    joined[other] = root
         if holes > 0:
             return key
     return absent
@@ -605,38 +846,38 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
     first, last = stride + 1, (h + 1) * stride
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     absent = -sign_mask
-    padded = (h + 2) * stride + 8 & ~7
+    padded = last + stride + 128 & ~63  # whole blocks, and a block's neighbours, can be read
+    flat = np.empty(h * w + 16, bits.dtype)
     grid = np.full(padded, absent, bits.dtype)
     forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
     critical = np.zeros(padded, np.uint8)
-    words = critical.view(np.uint64)
-    parent = np.empty(padded, np.int32)
-    keys = np.empty(padded, bits.dtype)
-    ids = np.empty(padded, np.int32)
-    bounds = np.empty(padded, np.int32)
+    climbers = np.empty((2, 4 * padded), np.uint32)
+    summit = np.empty(padded, np.uint32)
+    joined = np.empty(padded, np.uint32)
+    keys, ids, ends = _queue(padded, grid)
     table = np.empty(8 * padded, bits.dtype)
-    steps = _ROW_STEP * stride + _COLUMN_STEP
-    uphill = np.zeros(256, np.int32)
+    steps = np.zeros((256, 4), np.int32)  # to one neighbour of each run; none from a maximum
     for mask in range(1, 256):
-        uphill[mask] = steps[_OF_RUN[mask, 0]]
+        for run in range(_RUNS[mask]):
+            bit = _OF_RUN[mask, run]
+            steps[mask, run] = _ROW_STEP[bit] * stride + _COLUMN_STEP[bit]
     for index in range(m):
         births[index] = NO_BIRTH
-        if not _all_finite(bits[index].ravel(), infinity, grid[0]):
+        least, largest = _order_preserving(bits[index].ravel(), flat, sign_mask)
+        if largest >= infinity or least <= -infinity:
             births[index] = NOT_FINITE
             continue
-        _load(bits[index], grid, first, stride, sign_mask)
-        bound = _hole_bound(grid, stride, first, last, grid[0])
-        least = max(bound, grid[0] + 1)
-        _compare_forward(grid, stride, last, least, forward)
+        _fill_grid(flat, grid, h, w, absent)
+        bound = max(_hole_bound(grid, stride, first, last, grid[0]), least)
+        for block in range(0, last, 64):
+            _forward_of_64(grid, block, stride, bound, forward)
         _mask_and_flag(forward, stride, first, last, masks, critical)
-        count = _collect(grid, critical, words, keys, ids)
-        for i in range(padded):
-            parent[i] = -1
-        key = _cubical_birth_key(keys, ids, count, masks, steps, uphill, parent, bounds, absent)
+        count = _collect_flagged(grid, critical, keys, ids)
+        _climb(ids, count, masks, steps, climbers, summit, joined)
+        key = _cubical_birth_key(keys, ids, ends, count, masks, steps, summit, joined, absent)
         if key != absent:
-            _flag_first_from(grid, stride, first, last, key, critical)
-            count = _collect_keys(grid, critical, words, keys)
+            count = _collect_firsts(grid, stride, key - 1, keys, ids)
             births[index] = _count_distinct(keys, count, grid[0], table)
 
 
@@ -660,35 +901,37 @@ def betti_curves(
     stride = w + 1
     first, last = stride + 1, (h + 1) * stride
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
-    padded = (h + 2) * stride + 8
-    grid = np.full(padded, -sign_mask, bits.dtype)
+    padded = last + stride + 128 & ~63
+    absent = -sign_mask
+    flat = np.empty(h * w + 16, bits.dtype)
+    grid = np.full(padded, absent, bits.dtype)
     forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
     critical = np.zeros(padded, np.uint8)
     parent = np.empty(padded, np.int32)
-    keys = np.empty(h * w, bits.dtype)
-    ids = np.empty(h * w, np.int32)
-    bounds = np.empty(padded, np.int32)
+    keys, ids, ends = _queue(h * w, grid)
     steps = _ROW_STEP * stride + _COLUMN_STEP
     for index in range(m):
-        if not _all_finite(bits[index].ravel(), infinity, grid[0]):
+        least, largest = _order_preserving(bits[index].ravel(), flat, sign_mask)
+        if largest >= infinity or least <= -infinity:
             n_levels[index] = NOT_FINITE
             continue
-        _load(bits[index], grid, first, stride, sign_mask)
-        _compare_forward(grid, stride, last, grid[0], forward)
+        _fill_grid(flat, grid, h, w, absent)
+        for block in range(0, last, 64):
+            _forward_of_64(grid, block, stride, grid[0], forward)
         _mask_and_flag(forward, stride, first, last, masks, critical)
         for i in range(h * w):
             pixel = first + i // w * stride + i % w
             keys[i] = grid[pixel]
             ids[i] = pixel
             parent[pixel] = pixel
-        bounds[0] = h * w
+        ends[0] = h * w
         depth, ready, level = 1, 0, -1
         components, euler = 0, 0
         for position in range(h * w):
             if position == ready:
-                depth = _partition_front(keys, ids, position, bounds, depth, h * w)
-                ready = bounds[depth - 1]
+                depth = _bring_forward(keys, ids, ends, position, depth, h * w)
+                ready = ends[depth - 1]
             level += position == 0 or keys[position] != keys[position - 1]
             pixel = ids[position]
             mask = masks[pixel]
