@@ -17,9 +17,10 @@ from audit.topology.clique import full_levels, paper_levels
 from audit.topology.inputs import NOT_FINITE, check_shape
 
 _SHARED_BYTES: Final = 48 * 1024 - 64  # what every device gives a block, less a few named values
-_SCRATCH_WORDS: Final = 1 << 23
+_SCRATCH_WORDS: Final = 1 << 24
 _MOST_THREADS: Final = 256
 _PIXELS_PER_LAUNCH: Final = 1 << 25
+_LEAST_BLOCKS: Final = 0 if config.ENABLE_CUDASIM else 128  # numba warns of launches with fewer
 
 
 def is_available() -> bool:
@@ -98,13 +99,16 @@ def _launch(bits: torch.Tensor, births: torch.Tensor, filtration: str, preset: s
     threads = min(threads, _MOST_THREADS)
     stream = 0 if config.ENABLE_CUDASIM else _current_stream(bits.device)
     if 4 * words <= _SHARED_BYTES:
-        in_shared[m, threads, stream, 4 * words](_array(bits), _array(births), *levels)
+        in_shared[max(m, _LEAST_BLOCKS), threads, stream, 4 * words](
+            _array(bits), _array(births), *levels
+        )
         return
     size = max(1, min(m, _SCRATCH_WORDS // words))
     scratch = torch.empty((size, words), dtype=torch.int32, device=bits.device)
     for start in range(0, m, size):
         part, out = bits[start : start + size], births[start : start + size]
-        in_global[len(part), threads, stream](_array(part), _array(out), _array(scratch), *levels)
+        blocks = max(len(part), _LEAST_BLOCKS)
+        in_global[blocks, threads, stream](_array(part), _array(out), _array(scratch), *levels)
 
 
 def _array(tensor: torch.Tensor) -> Any:

@@ -294,37 +294,41 @@ def _clique_birth(bits: np.ndarray, words: np.ndarray, least: int, most: int) ->
 
 @_kernel
 def cubical_shared(bits: np.ndarray, births: np.ndarray) -> None:
-    """Births (m,) of maps (m, h, w), block by block in shared memory."""
+    """Births (m,) of maps (m, h, w), a block each, in shared memory; blocks after m do nothing."""
     index = cuda.blockIdx.x
-    birth = _cubical_birth(bits[index], cuda.shared.array(0, int32))
-    if cuda.threadIdx.x == 0:
-        births[index] = birth
+    if index < births.size:
+        birth = _cubical_birth(bits[index], cuda.shared.array(0, int32))
+        if cuda.threadIdx.x == 0:
+            births[index] = birth
 
 
 @_kernel
 def cubical_global(bits: np.ndarray, births: np.ndarray, scratch: np.ndarray) -> None:
-    """The same in global scratch, (blocks, words)."""
+    """The same in global scratch, (m, words)."""
     index = cuda.blockIdx.x
-    birth = _cubical_birth(bits[index], scratch[index])
-    if cuda.threadIdx.x == 0:
-        births[index] = birth
+    if index < births.size:
+        birth = _cubical_birth(bits[index], scratch[index])
+        if cuda.threadIdx.x == 0:
+            births[index] = birth
 
 
 @_kernel
 def clique_shared(bits: np.ndarray, births: np.ndarray, least: int, most: int) -> None:
-    """Births (m,) of maps (m, n, n), block by block in shared memory."""
+    """Births (m,) of maps (m, n, n), a block each, in shared memory; blocks after m do nothing."""
     index = cuda.blockIdx.x
-    birth = _clique_birth(bits[index], cuda.shared.array(0, int32), least, most)
-    if cuda.threadIdx.x == 0:
-        births[index] = birth
+    if index < births.size:
+        birth = _clique_birth(bits[index], cuda.shared.array(0, int32), least, most)
+        if cuda.threadIdx.x == 0:
+            births[index] = birth
 
 
 @_kernel
 def clique_global(
     bits: np.ndarray, births: np.ndarray, scratch: np.ndarray, least: int, most: int
 ) -> None:
-    """The same in global scratch, (blocks, words)."""
+    """The same in global scratch, (m, words)."""
     index = cuda.blockIdx.x
-    birth = _clique_birth(bits[index], scratch[index], least, most)
-    if cuda.threadIdx.x == 0:
-        births[index] = birth
+    if index < births.size:
+        birth = _clique_birth(bits[index], scratch[index], least, most)
+        if cuda.threadIdx.x == 0:
+            births[index] = birth

@@ -58,6 +58,15 @@ def test_maps_too_large_for_shared_memory_and_small_launches_agree(filtration, m
 
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
+@pytest.mark.parametrize("shared", [0, 1 << 15])
+def test_blocks_beyond_the_last_map_do_nothing(filtration, shared, monkeypatch):
+    monkeypatch.setattr(cuda, "_SHARED_BYTES", shared)
+    monkeypatch.setattr(cuda, "_LEAST_BLOCKS", 5)
+    maps = np.random.default_rng(27).standard_normal((2, 6, 6)).astype(np.float32)
+    assert_equal_to_cpu(maps, filtration)
+
+
+@pytest.mark.parametrize("filtration", FILTRATIONS)
 def test_one_map_larger_than_the_shared_memory_of_a_block_agrees(filtration):
     side = {"clique": 130, "cubical": 80}[filtration]
     noise = np.random.default_rng(24).standard_normal((1, side, side)).astype(np.float32)
