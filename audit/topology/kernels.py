@@ -23,6 +23,7 @@ from audit.topology.inputs import NOT_FINITE
 
 _INSERTION_SORT_UP_TO: Final = 12
 _SORT_BY_RANK_UP_TO: Final = 64
+_BAND: Final = 4096  # keys that the nearest cache holds with their copies
 _SPARE: Final = _SORT_BY_RANK_UP_TO + 17
 _LANES: Final = 32
 _ONE: Final = np.uint64(1)  # unsigned, as numba tests signed indices for their sign
@@ -194,7 +195,8 @@ def _queue(capacity: int, absent: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
 
     Beyond the capacity there is room to write eight, and then to sort a part.
     """
-    keys = np.full(capacity + 8 + _SPARE, absent[0], absent.dtype)
+    keys = np.empty(capacity + 8 + _SPARE, absent.dtype)
+    keys[keys.size - 1] = absent[0]
     return keys, np.empty(keys.size, np.int32), np.empty(capacity + 1, np.int32)
 
 
@@ -637,15 +639,30 @@ def clique_births(
 
 
 @compiled
-def _fill_grid(flat: np.ndarray, grid: np.ndarray, h: int, w: int, absent: Any) -> None:
-    """Put the rows of a map between a row above and below and a column of `absent`."""
+def _read_grid(
+    bits: np.ndarray, keys: np.ndarray, grid: np.ndarray, sign_mask: Any
+) -> tuple[Any, Any]:
+    """Keys of a map between a row above and below and a column of padding; least and largest.
+
+    A band of rows at a time goes through `keys`, which stays in the nearest cache.
+    """
+    h, w = bits.shape
     stride = w + 1
-    for r in range(h):
-        for c in range(0, w, 16):  # what is copied too much is written over
-            _copy_16(flat, r * w + c, grid, (r + 1) * stride + 1 + c)
-        grid[(r + 2) * stride] = absent
+    absent = grid[0]
+    band = max(1, _BAND // w)
+    least, largest = sign_mask, -sign_mask
+    for top in range(0, h, band):
+        bottom = min(h, top + band)
+        ends = _order_preserving(bits[top:bottom].ravel(), keys, sign_mask)
+        least, largest = min(least, ends[0]), max(largest, ends[1])
+        for r in range(bottom - top):
+            row = (top + r + 1) * stride + 1
+            for c in range(0, w, 16):  # what is copied too much is written over
+                _copy_16(keys, r * w + c, grid, row + c)
+            grid[row + w] = absent
     for i in range((h + 1) * stride, (h + 1) * stride + 16):
         grid[i] = absent
+    return least, largest
 
 
 @compiled
@@ -847,7 +864,6 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     absent = -sign_mask
     padded = last + stride + 128 & ~63  # whole blocks, and a block's neighbours, can be read
-    flat = np.empty(h * w + 16, bits.dtype)
     grid = np.full(padded, absent, bits.dtype)
     forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
@@ -864,11 +880,10 @@ def cubical_births(bits: np.ndarray, sign_mask: Any, births: np.ndarray) -> None
             steps[mask, run] = _ROW_STEP[bit] * stride + _COLUMN_STEP[bit]
     for index in range(m):
         births[index] = NO_BIRTH
-        least, largest = _order_preserving(bits[index].ravel(), flat, sign_mask)
+        least, largest = _read_grid(bits[index], keys, grid, sign_mask)
         if largest >= infinity or least <= -infinity:
             births[index] = NOT_FINITE
             continue
-        _fill_grid(flat, grid, h, w, absent)
         bound = max(_hole_bound(grid, stride, first, last, grid[0]), least)
         for block in range(0, last, 64):
             _forward_of_64(grid, block, stride, bound, forward)
@@ -903,7 +918,6 @@ def betti_curves(
     infinity = 0x7F800000 if bits.itemsize == 4 else 0x7FF0000000000000
     padded = last + stride + 128 & ~63
     absent = -sign_mask
-    flat = np.empty(h * w + 16, bits.dtype)
     grid = np.full(padded, absent, bits.dtype)
     forward = np.zeros(padded, np.uint8)
     masks = np.zeros(padded, np.uint8)
@@ -912,11 +926,10 @@ def betti_curves(
     keys, ids, ends = _queue(h * w, grid)
     steps = _ROW_STEP * stride + _COLUMN_STEP
     for index in range(m):
-        least, largest = _order_preserving(bits[index].ravel(), flat, sign_mask)
+        least, largest = _read_grid(bits[index], keys, grid, sign_mask)
         if largest >= infinity or least <= -infinity:
             n_levels[index] = NOT_FINITE
             continue
-        _fill_grid(flat, grid, h, w, absent)
         for block in range(0, last, 64):
             _forward_of_64(grid, block, stride, grid[0], forward)
         _mask_and_flag(forward, stride, first, last, masks, critical)
