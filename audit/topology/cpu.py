@@ -1,12 +1,17 @@
 """Batches of feature maps through the compiled kernels, in chunks, on threads.
 
-A chunk is a few thousand pixels' worth of maps; it is copied only where the kernels could not read
+A chunk is some thousand pixels' worth of maps; it is copied only where the kernels could not read
 it in place. Each map's result depends on that map alone, so neither chunks nor threads change it.
+
+The calling thread works too, and the threads that help it outlive the call: a batch of a few
+megabytes is done in a millisecond or two, of which starting threads would take a large share.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -18,6 +23,7 @@ from audit.topology.clique import full_levels, paper_levels
 from audit.topology.inputs import Maps
 
 _PIXELS_PER_CHUNK: Final = 1 << 18
+_PIXELS_WORTH_A_CHUNK: Final = 1 << 14
 _PIXELS_WORTH_THREADS: Final = 1 << 16
 _Kernel = Callable[[np.ndarray, np.ndarray], None]
 
@@ -44,19 +50,43 @@ def births(maps: Maps, filtration: str, preset: str, threads: int) -> np.ndarray
     if not result.size:
         return result
     kernel = _kernel(filtration, preset, maps)
+    most = (
+        maps.array.size // _PIXELS_WORTH_A_CHUNK if maps.array.size >= _PIXELS_WORTH_THREADS else 1
+    )
+    threads = min(threads, most)
+    chunks = _chunks(maps.array, result, threads)
+    taking = threading.Lock()
 
-    def run(rows: np.ndarray, out: np.ndarray) -> None:
-        kernel(maps.chunk(rows), out)
+    def work() -> None:
+        while True:
+            with taking:
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            rows, out = chunk
+            kernel(maps.chunk(rows), out)
 
-    chunks = list(_chunks(maps.array, result, threads))
-    if threads == 1 or len(chunks) == 1 or maps.array.size < _PIXELS_WORTH_THREADS:
-        for rows, out in chunks:
-            run(rows, out)
-        return result
-    with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
-        for done in [pool.submit(run, rows, out) for rows, out in chunks]:
-            done.result()
+    helpers = [_helpers().submit(work) for _ in range(threads - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
     return result
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """Threads that wait for batches, started as calls ask for them; a forked child starts its own.
+
+    There is no use in so many; a call that asks for more makes do with those there are.
+    """
+    return ThreadPoolExecutor(max_workers=256, thread_name_prefix="births")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def _kernel(filtration: str, preset: str, maps: Maps) -> _Kernel:
@@ -84,7 +114,9 @@ def _chunks(
             yield from _chunks(part, out, threads)
         return
     rows, out = array.reshape(-1, h, w), result.reshape(-1)
-    fair = -(-len(rows) // (4 * threads))
-    size = max(1, min(fair, _PIXELS_PER_CHUNK // (h * w)))
-    for start in range(0, len(rows), size):
+    start = 0
+    while start < len(rows):
+        fair = (len(rows) - start) * h * w // (2 * threads)  # ever less, to end at the same time
+        size = max(1, min(max(fair, _PIXELS_WORTH_A_CHUNK), _PIXELS_PER_CHUNK) // (h * w))
         yield rows[start : start + size], out[start : start + size]
+        start += size
