@@ -1,8 +1,11 @@
 """Birth levels compiled for the CPU: one call per batch, nothing shared between calls.
 
-Both kernels read order-preserving integer keys, keep per-call scratch the size of one map, sort no
+Both kernels read order-preserving integer keys, keep per-call scratch of a few maps' size, sort no
 more than the birth needs, and stop at the birth. They hold no lock and release the interpreter, so
-`audit.topology.threads` runs them side by side on parts of a batch.
+`audit.topology.cpu` runs them side by side on parts of a batch.
+
+What runs for each map compares 64 keys at a time, avoids branches that nothing foretells, and
+passes whole arrays: numba counts references, atomically, for slices and tuples of arrays.
 
 Everything compiled is in this one file: numba's cache on disk watches the file of the outermost
 function only, so a helper elsewhere could change without its callers being compiled again.
