@@ -30,6 +30,8 @@ FOR_PLUGINS |= {"images", "sample", "files"}
 OWNERS = {
     "pluggy": {"audit/hookspecs.py", "audit/registry.py"},
     "gudhi": {"audit/topology/diagrams.py"},
+    "numba": {"audit/topology/"},
+    "llvmlite": {"audit/topology/kernels/vectors.py"},
     "timm": {"plugins/audit_timm/"},
     "click": {"audit/cli/"},
     "sklearn": {

@@ -1,0 +1,12 @@
+"""Birth levels compiled for processors: one call per batch, nothing shared between calls.
+
+Both filtrations read order-preserving integer keys, keep per-call scratch the size of one map, sort
+no more than the birth needs, and stop at the birth. They hold no lock and release the interpreter,
+so that `audit.topology.cpu` runs them side by side on parts of a batch.
+"""
+
+from audit.topology.kernels.betti import betti_curves
+from audit.topology.kernels.clique import clique_births
+from audit.topology.kernels.cubical import cubical_births
+
+__all__ = ["betti_curves", "clique_births", "cubical_births"]

@@ -1,0 +1,51 @@
+"""A kernel kept on disk is compiled again when anything it calls changes."""
+
+import os
+import subprocess
+import sys
+
+from audit.topology.kernels import basics
+
+KERNEL = """
+from pathlib import Path
+from audit.topology.kernels import basics
+import called
+basics._SOURCES = (Path(called.__file__), Path(__file__))
+
+@basics.kept
+def kernel(x):
+    return called.twice(x)
+
+print(kernel(3), sum(kernel.stats.cache_hits.values()))
+"""
+CALLED = """
+from audit.topology.kernels.basics import compiled
+
+@compiled
+def twice(x):
+    return {} * x
+"""
+
+
+def test_a_change_in_what_a_kernel_calls_compiles_it_again(tmp_path):
+    def run(factor):
+        (tmp_path / "called.py").write_text(CALLED.format(factor))
+        answer = subprocess.run(
+            [sys.executable, tmp_path / "kernel.py"],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return answer.stdout.split()
+
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    assert run(2) == ["6", "0"]
+    assert run(2) == ["6", "1"]  # read from disk
+    assert run(5) == ["15", "0"]
+
+
+def test_every_file_of_the_kernels_is_watched():
+    names = {path.name for path in basics._SOURCES}
+    assert {"queue.py", "vectors.py", "flag_complex.py", "grid.py", "cubical.py"} < names
