@@ -7,12 +7,13 @@ on any device. `diagrams` gives whole persistence diagrams and Betti curves.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
-from audit.errors import AuditError, ConfigError, unknown_name
+from audit.errors import AuditError, unknown_name
 from audit.topology import cpu, inputs, reference
 
 if TYPE_CHECKING:
@@ -106,10 +107,7 @@ def birth_levels(
         array([ 4, -1], dtype=int32)
     """
     _check_names(filtration, preset, backend)
-    if threads is None:
-        threads = cpu.default_threads()
-    elif threads < 1:
-        raise ConfigError(f"threads must be at least 1; found {threads}")
+    threads = cpu.threads_or_default(threads)
     tensor = inputs.is_tensor(maps)
     if backend == "auto":
         backend = _best_backend(maps.device.type) if tensor else "cpu"
@@ -141,11 +139,16 @@ def _check_names(filtration: str, preset: str, backend: str) -> None:
 
 def _cuda_kernels() -> ModuleType | None:
     """The module of kernels for CUDA devices, if they can run here."""
-    try:
-        from audit.topology import cuda
-    except ImportError:
+    if not _has_numba_cuda():
         return None
+    from audit.topology import cuda
+
     return cuda if cuda.is_available() else None
+
+
+def _has_numba_cuda() -> bool:
+    """Whether numba-cuda is installed; numba's own module of that name is an old one."""
+    return importlib.util.find_spec("numba_cuda") is not None
 
 
 def _best_backend(device: str) -> str:
@@ -160,7 +163,7 @@ def _best_backend(device: str) -> str:
         if not torch.version.hip:
             warnings.warn(
                 "births of tensors on CUDA devices are computed by tensor operations, which are "
-                'slow; for compiled kernels pip install "genaudit[cuda]"',
+                f"slow, since {_why_no_cuda()}",
                 stacklevel=3,
             )
     return "torch"
@@ -190,12 +193,14 @@ def _why_no_cuda() -> str:
     """What backend="cuda" lacks here."""
     import torch
 
+    choose = 'use "auto", which chooses the best one there is'
     if not torch.cuda.is_available() or torch.version.hip:
         return (
-            'backend="cuda" requires a CUDA device; torch '
-            f'{torch.__version__} found none; use "auto", which chooses the best one there is'
+            f'backend="cuda" requires a CUDA device; torch {torch.__version__} found none; {choose}'
         )
-    return (
-        'backend="cuda" requires numba-cuda; install it with pip install "genaudit[cuda]", '
-        'or use "auto", which chooses the best one there is'
-    )
+    if not _has_numba_cuda():
+        return (
+            'backend="cuda" requires numba-cuda; install it with pip install "genaudit[cuda]", '
+            f"or {choose}"
+        )
+    return f'backend="cuda" requires a CUDA device that numba-cuda can use; it found none; {choose}'

@@ -9,11 +9,13 @@ megabytes is done in a millisecond or two, of which starting threads would take 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -39,9 +41,22 @@ def default_threads() -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ConfigError(f"GENAUDIT_THREADS must be a positive integer; found {wanted!r}")
+    if not wanted.isdecimal() or len(wanted) > 9 or int(wanted) < 1:
+        raise ConfigError(f"GENAUDIT_THREADS must be a positive integer; found {wanted[:40]!r}")
     return int(wanted)
+
+
+def threads_or_default(threads: int | None) -> int:
+    """The number of threads asked for, or the default.
+
+    Raises:
+        ConfigError: Not a whole number of at least 1; `GENAUDIT_THREADS` likewise.
+    """
+    if threads is None:
+        return default_threads()
+    if not isinstance(threads, (int, np.integer)) or threads < 1:
+        raise ConfigError(f"threads must be at least 1; found {threads}")
+    return int(threads)
 
 
 def births(maps: Maps, filtration: str, preset: str, threads: int) -> np.ndarray:
@@ -58,15 +73,24 @@ def births(maps: Maps, filtration: str, preset: str, threads: int) -> np.ndarray
     taking = threading.Lock()
 
     def work() -> None:
-        while True:
+        nonlocal chunks
+        try:
+            while True:
+                with taking:
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                rows, out = chunk
+                kernel(maps.chunk(rows), out)
+        except BaseException:
             with taking:
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            rows, out = chunk
-            kernel(maps.chunk(rows), out)
+                chunks = iter(())  # nobody else need go on
+            raise
 
-    helpers = [_helpers().submit(work) for _ in range(threads - 1)]
+    helpers: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):  # no more can start, as when the interpreter ends
+        while len(helpers) < threads - 1:
+            helpers.append(_helpers().submit(work))
     try:
         work()
     finally:
@@ -108,7 +132,8 @@ def _chunks(
     """Views (m, h, w) that cover the batch, each with its view (m,) of the result."""
     *batch, h, w = array.shape
     strides = array.strides
-    merges = all(strides[k] == batch[k + 1] * strides[k + 1] for k in range(len(batch) - 1))
+    axes = [k for k, size in enumerate(batch) if size > 1]
+    merges = all(strides[k] == batch[j] * strides[j] for k, j in itertools.pairwise(axes))
     if len(batch) > 1 and not merges:  # flattening would copy the whole batch
         for part, out in zip(array, result, strict=True):
             yield from _chunks(part, out, threads)

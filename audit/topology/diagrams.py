@@ -163,7 +163,7 @@ def persistence_diagrams(
         return _chunk_diagrams(chunk, direction, construction, scale)
 
     starts = range(0, len(flat), _MAPS_PER_CHUNK)
-    with ThreadPoolExecutor(threads or cpu.default_threads()) as pool:
+    with ThreadPoolExecutor(cpu.threads_or_default(threads)) as pool:
         return [diagram for part in pool.map(run, starts) for diagram in part]
 
 

@@ -94,7 +94,7 @@ def from_tensor(maps: torch.Tensor) -> Maps:
     import torch
 
     check_tensor(maps)
-    tensor = maps.detach().cpu()
+    tensor = maps.detach().cpu().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return Maps(tensor.view(torch.int16).numpy().view(np.uint16), np.float32, bfloat16=True)
     if tensor.is_floating_point() and tensor.element_size() < 2:  # the 8-bit floats

@@ -61,6 +61,8 @@ def ordered(maps: torch.Tensor) -> torch.Tensor:
     whole = maps.long()
     if maps.element_size() == 8:
         largest = max(int(whole.max()), -int(whole.min()))
+        if maps.dtype == torch.uint64 and int(whole.min()) < 0:
+            largest = int(whole[whole < 0].max()) + 2**64
         if largest > inputs.LARGEST_EXACT_INTEGER:
             raise inputs.inexact_integer(largest)
     return whole

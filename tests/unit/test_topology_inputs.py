@@ -9,6 +9,7 @@ import torch
 
 from audit import birth_levels, topology
 from audit.errors import AuditError, ConfigError, DataError
+from audit.topology.diagrams import persistence_diagrams
 
 MAP = np.zeros((4, 4))
 pytestmark = pytest.mark.usefixtures("cuda_device")
@@ -135,6 +136,36 @@ def test_integers_that_float64_would_round_are_refused(backend, number):
     )
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
+@pytest.mark.parametrize("number", [2**64 - 1, 2**63, 2**53 + 1])
+def test_unsigned_integers_are_not_read_as_negative(backend, number):
+    maps = torch.from_numpy(np.array([[[1, 9, 2], [8, 3, 7], [1, 6, number]]], np.uint64))
+    with pytest.raises(DataError, match=f"found magnitude {number}$"):
+        birth_levels(maps, "cubical", backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu", "cuda", "torch"])
+def test_tensors_that_torch_negates_when_read_are_read_so(backend):
+    maps = torch.randn(3, 6, 6, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lazy = maps.conj().imag
+    assert lazy.is_neg()
+    found = birth_levels(lazy, "cubical", backend=backend)
+    np.testing.assert_array_equal(found, birth_levels(-maps.imag.numpy(), "cubical"))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_threads_must_be_a_positive_integer(threads):
+    for call in (birth_levels, persistence_diagrams):
+        with pytest.raises(ConfigError, match=f"threads must be at least 1; found {threads}$"):
+            call(MAP, threads=threads)
+
+
+def test_a_thread_variable_of_many_digits_is_refused(monkeypatch):
+    monkeypatch.setenv("GENAUDIT_THREADS", "9" * 5000)
+    with pytest.raises(ConfigError, match="must be a positive integer"):
+        birth_levels(MAP)
+
+
 @pytest.mark.parametrize("threads", ["0", "two", "-1", ""])
 def test_the_thread_variable_must_be_a_positive_integer(monkeypatch, threads):
     monkeypatch.setenv("GENAUDIT_THREADS", threads)
@@ -144,14 +175,16 @@ def test_the_thread_variable_must_be_a_positive_integer(monkeypatch, threads):
 
 
 @pytest.mark.parametrize(
-    ("device", "found", "message"),
+    ("device", "installed", "message"),
     [
-        (False, None, f"requires a CUDA device; torch {torch.__version__} found none; "),
-        (True, None, 'requires numba-cuda; install it with pip install "genaudit[cuda]", or '),
+        (False, True, f"requires a CUDA device; torch {torch.__version__} found none; "),
+        (True, False, 'requires numba-cuda; install it with pip install "genaudit[cuda]", or '),
+        (True, True, "requires a CUDA device that numba-cuda can use; it found none; "),
     ],
 )
-def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, found, message):
-    monkeypatch.setattr("audit.topology._cuda_kernels", lambda: found)
+def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, installed, message):
+    monkeypatch.setattr("audit.topology._cuda_kernels", lambda: None)
+    monkeypatch.setattr("audit.topology._has_numba_cuda", lambda: installed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: device)
     with pytest.raises(AuditError) as caught:
         birth_levels(MAP, backend="cuda")
@@ -161,11 +194,13 @@ def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, found, message
 
 
 def test_without_numba_cuda_tensors_on_a_device_take_tensor_operations(monkeypatch):
-    code = "import sys; sys.modules['numba.cuda'] = None; import audit.topology as t;"
+    code = "import sys; sys.modules['numba_cuda'] = None; import audit.topology as t;"
     code += "print(t._cuda_kernels())"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert answer.stdout.decode() == "None\n"
     monkeypatch.setattr(topology, "_cuda_kernels", lambda: None)
+    monkeypatch.setattr(topology, "_has_numba_cuda", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.version.hip", None)
     with pytest.warns(UserWarning, match=r'pip install "genaudit\[cuda\]"'):
         assert topology._best_backend("cuda") == "torch"
