@@ -54,10 +54,11 @@ def birth_levels(maps: torch.Tensor, filtration: str, preset: str) -> torch.Tens
     with _device(maps):
         for start in range(0, len(flat), size):
             chunk = tensor_ops.ordered(flat[start : start + size])
-            if chunk.dtype != torch.float32:
+            if chunk.dtype == torch.float32:
+                bits = chunk.contiguous().view(torch.int32)
+            else:
                 tensor_ops.check_finite(chunk, start, tuple(batch))
-                chunk = _ranks(chunk)
-            bits = chunk.contiguous().view(torch.int32)
+                bits = _ranks(chunk)
             _launch(bits, out[start : start + size], filtration, preset)
     if int(births.min()) < NO_BIRTH:
         bad = torch.nonzero(out == NOT_FINITE)
@@ -76,11 +77,11 @@ def _device(maps: torch.Tensor) -> AbstractContextManager[Any]:
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
-    """Values that float32 does not hold, as float32 in the same order, map by map."""
+    """Bits of positive float32 values in the order of values it does not hold, map by map."""
     m, h, w = values.shape
     order, level = tensor_ops.levels(values.reshape(m, h * w))
     rank = torch.empty_like(level).scatter_(1, order, h * w - level)
-    return rank.float().view(m, h, w)
+    return rank.int().view(m, h, w)
 
 
 def _launch(bits: torch.Tensor, births: torch.Tensor, filtration: str, preset: str) -> None:

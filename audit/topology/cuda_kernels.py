@@ -34,7 +34,10 @@ def _on_device(function: _Function) -> _Function:
 
 
 def _kernel(function: Callable[..., None]) -> Any:
-    return cuda.jit(cache=True)(function)
+    try:
+        return cuda.jit(cache=True)(function)
+    except RuntimeError:  # what numba raises where it can keep nothing
+        return cuda.jit(function)
 
 
 @_on_device

@@ -115,6 +115,13 @@ def test_clique_births_equal_gudhi_across_mask_words(side):
         assert births == gudhi_clique_level(maps[0])
 
 
+@pytest.mark.parametrize("backend", ["cpu", "cuda", "torch"])
+def test_a_checkerboard_is_a_bipartite_graph_full_of_cycles(backend):
+    rows, columns = np.indices((90, 90))
+    checkers = ((rows + columns) % 2).astype(np.float32)
+    assert birth_levels(checkers, "clique", "full", backend) == 1
+
+
 def test_tied_levels_that_fill_their_own_cycles_equal_the_reference():
     # Few values on few vertices: most levels hold several edges, and many close what they open.
     generator = np.random.default_rng(5)

@@ -104,6 +104,13 @@ def test_values_that_float32_would_tie_are_kept_apart():
             assert_equal_to_cpu(maps, filtration)
 
 
+def test_ranks_beyond_the_integers_of_float32_are_kept_apart():
+    values = torch.arange(2**24 + 8, dtype=torch.float64).view(1, 1, -1)
+    ranks = cuda._ranks(values)
+    assert ranks.dtype == torch.int32
+    assert (ranks[..., 1:] > ranks[..., :-1]).all()
+
+
 def test_a_level_that_may_fill_its_own_cycle_is_decided_on_the_host(monkeypatch):
     decided = []
     decide = cuda.tensor_ops.decide_on_host

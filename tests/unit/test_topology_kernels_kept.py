@@ -46,6 +46,35 @@ def test_a_change_in_what_a_kernel_calls_compiles_it_again(tmp_path):
     assert run(5) == ["15", "0"]
 
 
+def test_where_nothing_can_be_kept_kernels_are_compiled_all_the_same(monkeypatch):
+    def nowhere(*, nogil, cache=False):
+        if cache:
+            raise RuntimeError("cannot cache function 'twice': no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(basics, "njit", nowhere)
+    assert basics.kept(lambda x: 2 * x)(3) == 6
+
+
+def test_code_that_is_not_compiled_is_refused():
+    code = "import numpy as np; from audit import birth_levels; birth_levels(np.eye(3))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ConfigError: births need compiled code; unset NUMBA_DISABLE_JIT" in answer.stderr
+
+
 def test_every_file_of_the_kernels_is_watched():
     names = {path.name for path in basics._SOURCES}
-    assert {"queue.py", "vectors.py", "flag_complex.py", "grid.py", "cubical.py"} < names
+    assert {
+        "queue.py",
+        "vectors.py",
+        "flag_complex.py",
+        "grid.py",
+        "cubical.py",
+        "inputs.py",
+    } < names

@@ -1,8 +1,8 @@
 """Birth levels compiled for processors: one call per batch, nothing shared between calls.
 
-Both filtrations read order-preserving integer keys, keep per-call scratch the size of one map, sort
-no more than the birth needs, and stop at the birth. They hold no lock and release the interpreter,
-so that `audit.topology.cpu` runs them side by side on parts of a batch.
+Both filtrations read order-preserving integer keys, keep scratch in proportion to one map, sort no
+more than the birth needs, and stop at the birth. They hold no lock and release the interpreter, so
+that `audit.topology.cpu` runs them side by side on parts of a batch.
 """
 
 from audit.topology.kernels.betti import betti_curves

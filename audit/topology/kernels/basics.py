@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+
+from audit.errors import ConfigError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_SOURCES: Final = tuple(sorted(Path(__file__).parent.glob("*.py")))
+_HERE: Final = Path(__file__).parent
+#: Every file whose code or constants are compiled into kernels.
+_SOURCES: Final = (
+    *sorted(_HERE.glob("*.py")),
+    _HERE.parent / "inputs.py",
+    _HERE.parents[1] / "arrays.py",
+)
 
 
 def compiled(function: _Function) -> _Function:
@@ -20,11 +28,20 @@ def compiled(function: _Function) -> _Function:
 
 
 def kept(function: _Function) -> _Function:
-    """Compile on first call, and keep the result on disk until a file of this package changes.
+    """Compile on first call, and keep the result on disk until one of `_SOURCES` changes.
 
-    numba by itself watches the file of this function alone, not those of what it calls.
+    numba by itself watches the file of this function alone, not those of what it calls. Where it
+    has no folder to write to, every process compiles anew.
+
+    Raises:
+        ConfigError: `NUMBA_DISABLE_JIT` is set.
     """
-    kernel: Any = njit(nogil=True, cache=True)(function)
+    if config.DISABLE_JIT:
+        raise ConfigError("births need compiled code; unset NUMBA_DISABLE_JIT")
+    try:
+        kernel: Any = njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # what numba raises where it can keep nothing
+        return compiled(function)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()
     kernel._cache._cache_file._source_stamp = digest
     return cast(_Function, kernel)

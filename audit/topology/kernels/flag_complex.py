@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from audit.topology.kernels.basics import compiled, find
+from audit.topology.kernels.vectors import ones
 
 
 @compiled
@@ -57,6 +60,21 @@ def _cycle_coordinates(graph: np.ndarray, parent: np.ndarray, coordinate: np.nda
                     parent[a] = b
                     coordinate[u, v] = -1
     return free
+
+
+@compiled
+def _has_triangles(graph: np.ndarray, wanted: int) -> bool:
+    """Whether there are so many triangles at least."""
+    n, words = graph.shape
+    count: Any = 0  # each triangle once an edge: three times
+    for u in range(n):
+        for v in range(u + 1, n):
+            if graph[u, v >> 6] >> np.uint64(v & 63) & np.uint64(1):
+                for k in range(words):
+                    count += np.int64(ones(graph[u, k] & graph[v, k]))
+                if count >= 3 * wanted:
+                    return True
+    return False
 
 
 @compiled
@@ -131,4 +149,6 @@ def flag_complex_has_cycle(adjacency: np.ndarray, n: int) -> bool:
                     shrank = True
     coordinate = np.full((n, n), -1, np.int32)
     free = _cycle_coordinates(graph, np.zeros(n, np.int32), coordinate)
-    return free > 0 and not _triangles_span(graph, coordinate, free)
+    if free == 0:
+        return False
+    return not (_has_triangles(graph, free) and _triangles_span(graph, coordinate, free))
