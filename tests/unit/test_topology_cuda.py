@@ -68,7 +68,7 @@ def test_blocks_beyond_the_last_map_do_nothing(filtration, shared, monkeypatch):
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
 def test_one_map_larger_than_the_shared_memory_of_a_block_agrees(filtration):
-    side = {"clique": 130, "cubical": 80}[filtration]
+    side = {"clique": 150, "cubical": 80}[filtration]
     noise = np.random.default_rng(24).standard_normal((1, side, side)).astype(np.float32)
     assert_equal_to_cpu(noise, filtration)
 
