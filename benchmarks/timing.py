@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
@@ -104,3 +106,12 @@ def first_call_seconds() -> dict[str, float]:
             for _ in range(2)
         )
     return {"compiling": cold, "cached": cached}
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, of the machine's kind, and of those packages that are installed."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

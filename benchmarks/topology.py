@@ -20,11 +20,8 @@ minute. The bound is the time to read the maps from memory once, as fast as one 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -47,6 +44,7 @@ from benchmarks.timing import (
     on_one_processor,
     read_gigabytes_per_second,
     seconds_each,
+    versions,
 )
 
 SIDES = (7, 14, 28, 56, 112, 224)
@@ -127,15 +125,6 @@ def threads_speedup(filtration: str, maps: np.ndarray, each: float, runs: int) -
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of what was measured."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def report(effort: Effort, sides: list[int], filtrations: list[str]) -> Results:
     """Everything measured, as plain data."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
@@ -154,7 +143,7 @@ def report(effort: Effort, sides: list[int], filtrations: list[str]) -> Results:
         "device": "cpu",
         "processors": os.cpu_count(),
         "load_average": load,  # of the minute before the start
-        "versions": versions(),
+        "versions": versions(PACKAGES),
         "read_gigabytes_per_second": rate,
         "first_call_seconds": first_call_seconds(),
         "trained_network_accuracy": accuracy,

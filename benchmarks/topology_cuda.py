@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
-import platform
 import statistics
 import sys
 import time
@@ -33,6 +31,7 @@ from sklearn.datasets import load_sample_images
 
 from audit.topology import birth_levels
 from benchmarks.feature_maps import trained_maps
+from benchmarks.timing import versions
 
 DEVICE = "cuda"
 SIDES = (7, 14, 28, 56, 112)
@@ -201,15 +200,6 @@ def forwards(batch: int, runs: int) -> list[Row]:
     return rows
 
 
-def versions() -> dict[str, str]:
-    """Versions of what was measured."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
 def report(quick: bool) -> dict[str, Any]:
     """Everything measured, as plain data."""
     exact = mismatches(200_000 if quick else 2_000_000)
@@ -217,7 +207,7 @@ def report(quick: bool) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name(),
         "cuda": torch.version.cuda,
-        "versions": versions(),
+        "versions": versions(VERSIONS_OF),
         "exactness": exact,
         "speed": speeds(1 << 23 if quick else 1 << 27, 3 if quick else 7),
         "resnet50": forwards(16 if quick else 128, 3 if quick else 10),

@@ -163,7 +163,7 @@ def _best_backend(device: str) -> str:
         if not torch.version.hip:
             warnings.warn(
                 "births of tensors on CUDA devices are computed by tensor operations, which are "
-                f"slow, since {_why_no_cuda()}",
+                f"slow: the compiled kernels require {_what_cuda_lacks()}",
                 stacklevel=3,
             )
     return "torch"
@@ -179,7 +179,8 @@ def _on_device(maps: Any, filtration: str, preset: str, backend: str) -> Any:
     if backend == "cuda":
         kernels = _cuda_kernels()
         if kernels is None:
-            raise AuditError(_why_no_cuda())
+            choose = 'use "auto", which chooses the best one there is'
+            raise AuditError(f'backend="cuda" requires {_what_cuda_lacks()}; {choose}')
         run = kernels.birth_levels
     if inputs.is_tensor(maps):
         inputs.check_tensor(maps)
@@ -189,18 +190,12 @@ def _on_device(maps: Any, filtration: str, preset: str, backend: str) -> Any:
     return run(tensor, filtration, preset).cpu().numpy()
 
 
-def _why_no_cuda() -> str:
-    """What backend="cuda" lacks here."""
+def _what_cuda_lacks() -> str:
+    """What the kernels for CUDA devices miss here."""
     import torch
 
-    choose = 'use "auto", which chooses the best one there is'
     if not torch.cuda.is_available() or torch.version.hip:
-        return (
-            f'backend="cuda" requires a CUDA device; torch {torch.__version__} found none; {choose}'
-        )
+        return f"a CUDA device; torch {torch.__version__} found none"
     if not _has_numba_cuda():
-        return (
-            'backend="cuda" requires numba-cuda; install it with pip install "genaudit[cuda]", '
-            f"or {choose}"
-        )
-    return f'backend="cuda" requires a CUDA device that numba-cuda can use; it found none; {choose}'
+        return 'numba-cuda; install it with pip install "genaudit[cuda]"'
+    return "a CUDA device that numba-cuda can use; it found none"

@@ -26,7 +26,7 @@ def test_every_part_reports_what_it_promises(monkeypatch):
     assert not any(row["different"] for row in exact)
     assert {row["maps"] for row in speed} == {"white noise", "trained ReLU"}
     assert [row["n_maps_per_image"] for row in forwards] == [64 + 256 + 512 + 1024 + 2048] * 2
-    results = {"device": "a simulator", "cuda": "none", "versions": topology_cuda.versions()}
+    results = {"device": "a simulator", "cuda": "none", "versions": topology_cuda.versions([])}
     text = topology_cuda.table(results | {"exactness": exact, "speed": speed, "resnet50": forwards})
     assert "0 of " in text
     assert "ResNet-50" in text

@@ -178,7 +178,7 @@ def test_the_thread_variable_must_be_a_positive_integer(monkeypatch, threads):
     ("device", "installed", "message"),
     [
         (False, True, f"requires a CUDA device; torch {torch.__version__} found none; "),
-        (True, False, 'requires numba-cuda; install it with pip install "genaudit[cuda]", or '),
+        (True, False, 'requires numba-cuda; install it with pip install "genaudit[cuda]"; '),
         (True, True, "requires a CUDA device that numba-cuda can use; it found none; "),
     ],
 )

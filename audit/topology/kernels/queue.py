@@ -107,6 +107,20 @@ def _insertion_sort(keys: np.ndarray, ids: np.ndarray, start: int, end: int) -> 
 
 
 @compiled
+def _partition(keys: np.ndarray, ids: np.ndarray, start: int, end: int, floor: Any) -> int:
+    """Bring the keys above a floor to the front of a part; returns where they end."""
+    split = start
+    for i in range(start, end):
+        key, name = keys[i], ids[i]
+        keys[i] = keys[split]
+        ids[i] = ids[split]
+        keys[split] = key
+        ids[split] = name
+        split += key > floor
+    return split
+
+
+@compiled
 def _refine(
     keys: np.ndarray, ids: np.ndarray, ends: np.ndarray, start: int, depth: int, wanted: int
 ) -> int:
@@ -117,22 +131,9 @@ def _refine(
         if size <= _SORT_BY_RANK_UP_TO:
             return depth
         pivot = _pivot(keys, start, end, wanted)
-        split = start
-        for i in range(start, end):
-            key, name = keys[i], ids[i]
-            keys[i] = keys[split]
-            ids[i] = ids[split]
-            keys[split] = key
-            ids[split] = name
-            split += key > pivot
+        split = _partition(keys, ids, start, end, pivot)
         if split == start:  # the pivot is the largest key: gather its equals, which need no sorting
-            for i in range(start, end):
-                key, name = keys[i], ids[i]
-                keys[i] = keys[split]
-                ids[i] = ids[split]
-                keys[split] = key
-                ids[split] = name
-                split += key == pivot
+            split = _partition(keys, ids, start, end, pivot - 1)
             if split < end:
                 ends[depth] = split
                 depth += 1
