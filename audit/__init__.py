@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audit import statistics as statistics
     from audit.arrays import NO_BIRTH as NO_BIRTH
-    from audit.contracts import AuditResult as AuditResult
     from audit.correlation import correlate as correlate
-    from audit.entropy import feature_entropy as feature_entropy
     from audit.errors import AuditError as AuditError
-    from audit.inspection import unit_table as unit_table
-    from audit.pipeline import run as run
+    from audit.plugin import AuditResult as AuditResult
+    from audit.plugin.listing import list_measures as list_measures
+    from audit.plugin.listing import list_plugins as list_plugins
     from audit.ranking import GeneralizationRanker as GeneralizationRanker
     from audit.ranking import select as select
-    from audit.registry import list_measures as list_measures
-    from audit.registry import list_plugins as list_plugins
+    from audit.runs.pipeline import run as run
+    from audit.runs.unit_table import unit_table as unit_table
     from audit.topology import birth_levels as birth_levels
+    from audit.topology.entropy import feature_entropy as feature_entropy
 
 __version__ = "0.1.0"
 
 _HOME = {
     "birth_levels": "audit.topology",
     "NO_BIRTH": "audit.arrays",
-    "feature_entropy": "audit.entropy",
-    "unit_table": "audit.inspection",
-    "run": "audit.pipeline",
-    "AuditResult": "audit.contracts",
+    "feature_entropy": "audit.topology.entropy",
+    "unit_table": "audit.runs.unit_table",
+    "run": "audit.runs.pipeline",
+    "AuditResult": "audit.plugin",
     "correlate": "audit.correlation",
     "statistics": "audit.statistics",
     "GeneralizationRanker": "audit.ranking",
     "select": "audit.ranking",
-    "list_plugins": "audit.registry",
-    "list_measures": "audit.registry",
+    "list_plugins": "audit.plugin.listing",
+    "list_measures": "audit.plugin.listing",
     "AuditError": "audit.errors",
 }
 

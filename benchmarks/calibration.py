@@ -44,16 +44,18 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
-from audit import pipeline, ranking, statistics
-from audit.config import AuditConfig, RunOptions
-from audit.contracts import AuditResult
-from audit.demo import demo
+from audit import ranking, statistics
 from audit.errors import AuditError
 from audit.files import write_atomically
+from audit.folder.tables import wide_frame
+from audit.plugin import AuditResult
+from audit.plugin.registry import installed
 from audit.ranking.cards import normal_scores
-from audit.registry import installed
-from audit.table import wide_frame
-from audit.zoo import Recipe, TrainTask, factorial_grid, held_out_table, is_trained, train
+from audit.runs import pipeline
+from audit.runs.config import AuditConfig, RunOptions
+from audit.zoo.demo import demo
+from audit.zoo.recipes import Recipe, TrainTask, factorial_grid, held_out_table, is_trained
+from audit.zoo.training import train
 
 SIDE: Final = 36
 SEED: Final = 0

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from gudhi.sklearn.cubical_persistence import CubicalPersistence
 
-from audit.topology.clique import paper_levels
+from audit.topology._clique import paper_levels
 
 PACKAGES: Final = (
     *("gudhi", "cripser", "giotto-tda", "giotto-ph", "ripser", "torch_topological"),

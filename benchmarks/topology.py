@@ -32,8 +32,8 @@ import numpy as np
 import torch
 
 from audit.arrays import NO_BIRTH
+from audit.processors import default_threads
 from audit.topology import FILTRATIONS, birth_levels
-from audit.topology.cpu import default_threads
 from benchmarks import topology_tables
 from benchmarks.feature_maps import trained_maps, white_noise
 from benchmarks.peers import PACKAGES, peers_of

@@ -30,6 +30,6 @@ def cuda_device():
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # each barrier waits for the interpreter to change threads
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("audit.topology.cuda._MOST_THREADS", 1)
+        patch.setattr("audit.topology._cuda._MOST_THREADS", 1)
         yield
     sys.setswitchinterval(interval)

@@ -18,7 +18,7 @@ from audit.cli.options import as_json
 def command(action: str, cache: Path | None, as_json: bool) -> None:
     """Say what the store holds, verify every entry, or remove them all."""
     from audit.cli.show import print_json
-    from audit.config import default_cache
+    from audit.runs.config import default_cache
     from audit.store import Store
 
     store = Store(cache or default_cache())

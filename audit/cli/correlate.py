@@ -48,14 +48,14 @@ def command(
     any CSV with measures and accuracies: one row per checkpoint, or one per checkpoint and
     measure. The columns of a CSV are named by options, or guessed and printed.
     """
-    from audit import stages
     from audit.cli.show import print_correlations, print_json, records
-    from audit.record import CORRELATIONS
+    from audit.correlation.stage import correlate_folder
+    from audit.folder.record import CORRELATIONS
 
     if source.is_file():
         _correlate_ledger(source, target, output, as_json, columns)
         return
-    frame = stages.correlate_folder(source, held_out, target)
+    frame = correlate_folder(source, held_out, target)
     if as_json:
         print_json(records(frame))
     else:
@@ -69,8 +69,8 @@ def _correlate_ledger(
     """Judge the measures of any CSV."""
     from audit import correlation
     from audit.cli.show import print_correlations, print_json, records
-    from audit.registry import installed
-    from audit.table import write_csv
+    from audit.folder.csv_files import write_csv
+    from audit.plugin.registry import installed
 
     ledger = correlation.read_ledger(
         path,

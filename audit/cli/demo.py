@@ -27,7 +27,7 @@ def command(output: Path, workers: int | None, quiet: bool, as_json: bool) -> No
     A second call finds everything done; a call after an interruption goes on where it was.
     """
     from audit.cli.show import exit_code, print_result
-    from audit.demo import demo
+    from audit.zoo.demo import demo
 
     options = make_options(
         output=output, cache=output / "cache", workers=workers, quiet=quiet, device="cpu"

@@ -25,9 +25,10 @@ def command(
 
     Such a card ranks other checkpoints without any accuracy: `genaudit rank DIR --card FILE`.
     """
-    from audit import ranking, stages
+    from audit import ranking
+    from audit.ranking.stage import fit_card
 
     chosen = [word.strip() for word in measures.split(",") if word.strip()]
-    card = stages.fit_card(folders, name, chosen, description)
+    card = fit_card(folders, name, chosen, description)
     ranking.save_card(card, output)
     click.echo(f"Card of {len(card.measures)} measures, fitted on {len(folders)} audits: {output}")

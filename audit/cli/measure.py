@@ -17,12 +17,12 @@ from audit.cli.options import as_json, config_argument, make_options, run_option
 @as_json
 def command(config: Path, as_json: bool, **chosen: Any) -> None:
     """Measure the checkpoints of CONFIG; write measures.csv, units.parquet and run.json."""
-    from audit import pipeline
     from audit.cli.show import print_json, print_table, records
-    from audit.record import MEASURES
-    from audit.registry import installed
-    from audit.study import resolve
-    from audit.table import ALL_MEASURES
+    from audit.folder.record import MEASURES
+    from audit.folder.tables import ALL_MEASURES
+    from audit.plugin.registry import installed
+    from audit.runs import pipeline
+    from audit.runs.study import resolve
 
     options = make_options(**chosen)
     study = resolve(pipeline.read_config(config), options, installed())

@@ -12,7 +12,7 @@ from audit.cli.options import as_json
 def command(as_json: bool) -> None:
     """List every measure with version, direction, invariance and cost."""
     from audit.cli.show import print_json, print_table, records
-    from audit.registry import list_measures
+    from audit.plugin.listing import list_measures
 
     frame = list_measures()
     if as_json:

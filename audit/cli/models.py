@@ -15,7 +15,7 @@ from audit.cli.options import as_json
 def command(pattern: str, as_json: bool) -> None:
     """List the architectures whose name matches PATTERN (such as 'resnet*')."""
     from audit.cli.show import print_json
-    from audit.registry import installed
+    from audit.plugin.registry import installed
 
     names = [name for source in installed().models.values() for name in source.names()]
     found = fnmatch.filter(names, pattern)

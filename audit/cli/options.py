@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from audit.config import RunOptions
+    from audit.runs.config import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def run_options(function: Function) -> Function:
 
 def make_options(**chosen: Any) -> RunOptions:
     """`RunOptions` from command-line options; what was not given keeps its default."""
-    from audit.config import RunOptions
+    from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

@@ -12,7 +12,7 @@ from audit.cli.options import as_json
 def command(as_json: bool) -> None:
     """List every model source, dataset, measure, engine and reporter, with who brought it."""
     from audit.cli.show import print_json, print_table, records
-    from audit.registry import list_plugins
+    from audit.plugin.listing import list_plugins
 
     frame = list_plugins()
     if as_json:

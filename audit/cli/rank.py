@@ -40,11 +40,12 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
     "tied_with": [names]}], "about": {"mode", "score_is", "confidence", "notes", …},
     "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
     """
-    from audit import ranking, stages
+    from audit import ranking
     from audit.cli.show import print_json, print_ranking, ranking_rows
-    from audit.record import RANKING, read_run
+    from audit.folder.record import RANKING, read_run
+    from audit.ranking.stage import rank_folder
 
-    frame = stages.rank_folder(folder, **chosen)
+    frame = rank_folder(folder, **chosen)
     above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
         rows = ranking_rows(frame)

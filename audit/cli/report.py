@@ -13,8 +13,8 @@ from audit.cli.options import folder_argument
 @folder_argument
 def command(folder: Path) -> None:
     """Write report.html and the other reports of the tables in FOLDER."""
-    from audit import stages
-    from audit.registry import installed
+    from audit.plugin.registry import installed
+    from audit.runs.reports import report_folder
 
-    stages.report_folder(folder, installed())
+    report_folder(folder, installed())
     click.echo(folder / "report.html")

@@ -22,8 +22,8 @@ def command(config: Path, dry_run: bool, as_json: bool, **chosen: Any) -> None:
 
         print_plan(config, make_options(**chosen), as_json)
         return
-    from audit import pipeline
     from audit.cli.show import exit_code, print_result
+    from audit.runs import pipeline
 
     result = pipeline.run(config, options=make_options(**chosen))
     print_result(result, as_json)

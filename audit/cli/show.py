@@ -13,7 +13,7 @@ from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.contracts import AuditResult
+    from audit.plugin import AuditResult
 
 
 def plain(value: Any) -> Any:
@@ -90,7 +90,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
             }
         )
         return
-    from audit.table import ALL_MEASURES
+    from audit.folder.tables import ALL_MEASURES
 
     if result.ranking.empty:
         click.echo("Nothing is ranked: every checkpoint failed.")

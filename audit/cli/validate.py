@@ -11,7 +11,7 @@ from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 from audit.cli.options import as_json, config_argument, make_options, run_options
 
 if TYPE_CHECKING:
-    from audit.config import RunOptions
+    from audit.runs.config import RunOptions
 
 
 @click.command("validate")
@@ -26,7 +26,7 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
 def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     """Print what a run would do, how much is cached, and how long the rest may take."""
     from audit.cli.show import print_json
-    from audit.forecast import forecast
+    from audit.runs.forecast import forecast
 
     plan = forecast(config, options)
     code = plan_code(plan)

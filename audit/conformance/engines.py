@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from audit.contracts import EngineEntry
 from audit.errors import PluginError
+from audit.plugin import EngineEntry
 
 
 def square(number: int) -> int:

@@ -14,19 +14,18 @@ from torch import Tensor, nn
 
 from audit.arrays import Logits
 from audit.conformance.views import ReferenceNetwork, reference_view, rescaled
-from audit.contracts import (
+from audit.errors import PluginError, UnavailableError
+from audit.plugin import (
     Cost,
     DataConfig,
     Direction,
-    Filtration,
     Invariance,
-    LayerBirths,
     MeasureEntry,
     Status,
     TrainView,
     Value,
 )
-from audit.errors import PluginError, UnavailableError
+from audit.topology import Filtration, LayerBirths
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
 _PART: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audit.contracts import AuditResult, ReporterEntry
 from audit.errors import PluginError
+from audit.plugin import AuditResult, ReporterEntry
 
 
 def check_reporter(entry: ReporterEntry, result: AuditResult, folder: Path) -> list[Path]:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from audit.contracts import DataConfig, DatasetEntry, ImageSplit, ModelEntry, Split
 from audit.errors import ConfigError, PluginError
+from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, Split
 
 _INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
 _NO_SUCH_OPTION: Final = "no_such_option"

@@ -13,18 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.activations import choose_layers, stream_maps
 from audit.arrays import Logits
-from audit.contracts import (
-    FLAG_CONSTANT,
-    FLAG_ZERO,
-    DataConfig,
-    Filtration,
-    LayerBirths,
-    TrainView,
-)
 from audit.errors import DataError, UnavailableError
-from audit.topology import birth_levels
+from audit.network.forward import stream_maps
+from audit.network.layers import choose_layers
+from audit.plugin import DataConfig, TrainView
+from audit.topology import FLAG_CONSTANT, FLAG_ZERO, Filtration, LayerBirths, birth_levels
 
 
 class ArrayView(TrainView):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from audit.correlation._verdict import Evidence, verdict
+from audit.correlation.correlations import (
+    BASELINES,
+    CORRELATION_COLUMNS,
+    correlate,
+    measure_columns,
+)
+from audit.correlation.foreign_table import Ledger, read_ledger
 from audit.correlation.held_out import HeldOut, read_held_out
-from audit.correlation.ledger import Ledger, read_ledger
-from audit.correlation.table import BASELINES, CORRELATION_COLUMNS, correlate, measure_columns
-from audit.correlation.verdict import Evidence, verdict
 
 __all__ = [
     "BASELINES",

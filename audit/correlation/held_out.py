@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from audit.errors import DataError, quoted
+from audit.folder.csv_files import NO_VALUE
 from audit.statistics.result import HELD_OUT, TRAIN
-from audit.table import NO_VALUE
 
 
 class HeldOut(NamedTuple):

@@ -16,8 +16,8 @@ from audit.ranking.cards import (
 from audit.ranking.estimator import GeneralizationRanker
 from audit.ranking.learning import learning_curve
 from audit.ranking.order import RANKING_COLUMNS, rank_intervals, ranking_frame
+from audit.ranking.rank import Ranking, rank_table
 from audit.ranking.selection import better_than, kendall_scorer, select
-from audit.ranking.table import Ranking, rank_table
 from audit.ranking.zero_shot import rank_by_directions
 
 __all__ = [

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from audit.errors import DataError
+from audit.ranking._regressors import Matrix, folds
 from audit.ranking.cards import (
     Card,
     CardMeasure,
@@ -22,7 +23,6 @@ from audit.ranking.cards import (
     order_scores,
 )
 from audit.ranking.estimator import GeneralizationRanker
-from audit.ranking.models import Matrix, folds
 from audit.ranking.order import ranking_frame
 from audit.statistics.result import HELD_OUT, Values, codes_of, numeric_column
 

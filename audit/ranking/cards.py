@@ -168,7 +168,7 @@ def load_card(source: str | Path | Mapping[str, Any]) -> Card:
 
 def shipped_cards() -> list[str]:
     """Names of the cards that come with the package."""
-    folder = resources.files("audit") / "cards"
+    folder = resources.files("audit.ranking") / "shipped"
     if not folder.is_dir():
         return []
     return sorted(
@@ -179,7 +179,9 @@ def shipped_cards() -> list[str]:
 def _shipped(name: str) -> Card:
     if name not in shipped_cards():
         raise unknown_name("card", name, shipped_cards(), "give a file ending in .json")
-    text = (resources.files("audit") / "cards" / f"{name}.json").read_text(encoding="utf-8")
+    text = (resources.files("audit.ranking") / "shipped" / f"{name}.json").read_text(
+        encoding="utf-8"
+    )
     return _parsed(text, f"card {name}")
 
 

@@ -15,8 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from audit.errors import ConfigError, DataError
-from audit.ranking.cards import Card, CardZoo, load_card
-from audit.ranking.models import (
+from audit.ranking._regressors import (
     CANDIDATES,
     LINEAR,
     CardModel,
@@ -27,6 +26,7 @@ from audit.ranking.models import (
     card_measures,
     folds,
 )
+from audit.ranking.cards import Card, CardZoo, load_card
 from audit.ranking.order import ranking_frame
 
 DEFAULT_MODELS: Final = ("mean", "ridge", "elastic_net", "kernel_ridge")

@@ -16,11 +16,7 @@ from audit.statistics.design import (
 )
 from audit.statistics.environments import Contradiction, SignError, contradictions, sign_error
 from audit.statistics.grid import Design, Designs, design_axes
-from audit.statistics.increment import (
-    Increment,
-    increment_over_columns,
-    increment_over_design,
-)
+from audit.statistics.increment import Increment, increment_over_columns, increment_over_design
 from audit.statistics.partial import partial_kendall, partial_spearman, within_family_kendall
 from audit.statistics.prediction import cross_validated_r2, leave_one_family_out_r2, top_k_regret
 from audit.statistics.rank import kendall, pearson, spearman, weighted_kendall

@@ -14,7 +14,7 @@ import numpy as np
 from gudhi.sklearn.cubical_persistence import CubicalPersistence
 
 from audit.errors import unknown_name
-from audit.topology import cpu, inputs
+from audit.topology import _cpu, _inputs
 
 CONSTRUCTIONS: Final = ("T", "V")
 DIRECTIONS: Final = ("superlevel", "sublevel")
@@ -82,7 +82,7 @@ def betti_curves(maps: Any, direction: Direction = "superlevel") -> BettiCurves:
         >>> int(curves.n_levels), curves.beta_1[:7].tolist()
         (7, [0, 0, 0, 1, 0, 0, 0])
     """
-    from audit.topology import kernels
+    from audit.topology import _kernels
 
     _check("direction", direction, DIRECTIONS)
     read = _read(maps)
@@ -95,15 +95,15 @@ def betti_curves(maps: Any, direction: Direction = "superlevel") -> BettiCurves:
         if direction == "sublevel":
             block = -block
             block.flags.writeable = False
-        kernels.betti_curves(
+        _kernels.betti_curves(
             block.view(integer),
             integer(np.iinfo(integer).max),
             beta_0[index].reshape(-1, h * w),
             beta_1[index].reshape(-1, h * w),
             n_levels[index].reshape(-1) if batch else n_levels.reshape(1),
         )
-    if (n_levels == inputs.NOT_FINITE).any():
-        raise inputs.first_not_finite(read, n_levels)
+    if (n_levels == _inputs.NOT_FINITE).any():
+        raise _inputs.first_not_finite(read, n_levels)
     return BettiCurves(beta_0, beta_1, n_levels)
 
 
@@ -155,15 +155,15 @@ def persistence_diagrams(
     flat = read.array.reshape(-1, h, w)
     finite = np.array([np.isfinite(read.chunk(one)).all() for one in flat], bool)
     if not finite.all():
-        flags = np.where(finite, 0, inputs.NOT_FINITE).reshape(read.array.shape[:-2])
-        raise inputs.first_not_finite(read, flags)
+        flags = np.where(finite, 0, _inputs.NOT_FINITE).reshape(read.array.shape[:-2])
+        raise _inputs.first_not_finite(read, flags)
 
     def run(start: int) -> list[Diagram]:
         chunk = read.chunk(flat[start : start + _MAPS_PER_CHUNK])
         return _chunk_diagrams(chunk, direction, construction, scale)
 
     starts = range(0, len(flat), _MAPS_PER_CHUNK)
-    with ThreadPoolExecutor(cpu.threads_or_default(threads)) as pool:
+    with ThreadPoolExecutor(_cpu.threads_or_default(threads)) as pool:
         return [diagram for part in pool.map(run, starts) for diagram in part]
 
 
@@ -204,10 +204,10 @@ def _check(kind: str, name: str, known: tuple[str, ...]) -> None:
         raise unknown_name(kind, name, known, hint="known: " + ", ".join(known))
 
 
-def _read(maps: Any) -> inputs.Maps:
+def _read(maps: Any) -> _inputs.Maps:
     """Maps in host memory, of a shape that holds images."""
-    read = inputs.from_tensor(maps) if inputs.is_tensor(maps) else inputs.from_numpy(maps)
-    inputs.check_shape(read.array.shape, "cubical")
+    read = _inputs.from_tensor(maps) if _inputs.is_tensor(maps) else _inputs.from_numpy(maps)
+    _inputs.check_shape(read.array.shape, "cubical")
     return read
 
 

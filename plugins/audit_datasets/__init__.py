@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from audit.contracts import DatasetEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import DatasetEntry, hookimpl
 from audit_datasets import digits, image_folder
 
 

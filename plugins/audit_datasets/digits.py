@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.contracts import ImageSplit, Split
+from audit.data.sample import shuffle_key
 from audit.errors import ConfigError, DataError
-from audit.sample import shuffle_key
+from audit.plugin import ImageSplit, Split
 from audit_datasets.options import refuse_unknown
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audit.contracts import ImageSplit, Split
+from audit.data.images import decode_image
 from audit.errors import ConfigError, DataError
-from audit.images import decode_image
+from audit.plugin import ImageSplit, Split
 from audit_datasets.options import refuse_unknown
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class FolderSplit(ImageSplit):
         """Decode one image.
 
         Raises:
-            DataError: See `audit.images.decode_image`.
+            DataError: See `audit.data.images.decode_image`.
         """
         return decode_image(self._paths[index])
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from audit.contracts import EngineEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import EngineEntry, hookimpl
 from audit_engines import local
 
 

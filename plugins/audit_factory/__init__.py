@@ -6,8 +6,7 @@ current folder, then wherever Python looks.
 
 from __future__ import annotations
 
-from audit.contracts import ModelEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import ModelEntry, hookimpl
 from audit_factory import source
 
 

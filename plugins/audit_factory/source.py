@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.contracts import DataConfig
 from audit.errors import CheckpointError, ConfigError, unknown_name
+from audit.plugin import DataConfig
 
 if TYPE_CHECKING:
     import torch

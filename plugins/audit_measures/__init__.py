@@ -11,8 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 
-from audit.contracts import MeasureEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import MeasureEntry, hookimpl
 
 
 def families() -> list[str]:

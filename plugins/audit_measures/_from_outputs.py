@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from audit.arrays import Labels, Logits
-from audit.contracts import Measured, TrainView, Value
+from audit.plugin import Measured, TrainView, Value
 
 Formula: TypeAlias = Callable[[Logits, Labels], Measured]
 

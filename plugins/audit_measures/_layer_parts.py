@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audit.contracts import LayerBirths, Value
-from audit.units import CONSTANT, DEAD, unit_status
+from audit.plugin import LayerBirths, Value
+from audit.topology.units import CONSTANT, DEAD, unit_status
 
 
 def layer_parts(layers: Sequence[Value]) -> dict[str, Value]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from audit.contracts import DataConfig, MeasureEntry, TrainView, Value
+from audit.plugin import DataConfig, MeasureEntry, TrainView, Value
 
 if TYPE_CHECKING:
     from torch import Tensor

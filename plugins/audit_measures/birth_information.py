@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
-from audit.contracts import Filtration, LayerBirths, MeasureEntry, TrainView, Value
-from audit.entropy import birth_class_information as information_of_units
+from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
+from audit.topology.information import birth_class_information as information_of_units
 from audit_measures._layer_parts import layer_parts, silent_units
 
 

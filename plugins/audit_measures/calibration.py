@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 from audit.arrays import Labels, Logits
-from audit.contracts import MeasureEntry, Value
+from audit.plugin import MeasureEntry, Value
 from audit_measures._from_outputs import of_outputs
 
 N_BINS = 15

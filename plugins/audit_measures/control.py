@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.contracts import MeasureEntry, TrainView
+from audit.plugin import MeasureEntry, TrainView
 
 
 def random(view: TrainView) -> float:

@@ -6,9 +6,17 @@ import functools
 
 import numpy as np
 
-from audit.contracts import Filtration, LayerBirths, MeasureEntry, TrainView, Value
-from audit.entropy import feature_entropy_by_class
-from audit.units import CONSTANT, DEAD, NEVER_BORN, NO_IMAGES, OK, STATUS_NAMES, unit_status
+from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
+from audit.topology.entropy import feature_entropy_by_class
+from audit.topology.units import (
+    CONSTANT,
+    DEAD,
+    NEVER_BORN,
+    NO_IMAGES,
+    OK,
+    STATUS_NAMES,
+    unit_status,
+)
 from audit_measures._layer_parts import layer_parts
 
 _PAPER = (

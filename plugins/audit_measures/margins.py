@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audit.arrays import Labels, Logits
-from audit.contracts import MeasureEntry, Value
+from audit.plugin import MeasureEntry, Value
 from audit_measures._from_outputs import margins, of_outputs
 
 _ONE_OUTPUT = "a margin needs at least two classes; the network has one output"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audit.contracts import MeasureEntry, TrainView, Value
+from audit.plugin import MeasureEntry, TrainView, Value
 
 if TYPE_CHECKING:
     from torch import Tensor

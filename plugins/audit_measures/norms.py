@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from audit.contracts import MeasureEntry, TrainView
+from audit.plugin import MeasureEntry, TrainView
 
 
 def parameter_norm(view: TrainView) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from audit.contracts import MeasureEntry, TrainView, Value
+from audit.plugin import MeasureEntry, TrainView, Value
 
 
 def path_norm(view: TrainView) -> Value | float:

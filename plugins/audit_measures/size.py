@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.contracts import MeasureEntry, TrainView, Value
+from audit.plugin import MeasureEntry, TrainView, Value
 
 
 def parameters(view: TrainView) -> float:

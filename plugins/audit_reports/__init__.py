@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.contracts import AuditResult, ReporterEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import AuditResult, ReporterEntry, hookimpl
 
 VERSION = "1"
 

@@ -16,7 +16,7 @@ from typing import Final
 import jinja2
 from markupsafe import Markup
 
-from audit.contracts import AuditResult
+from audit.plugin import AuditResult
 from audit_reports import wording
 from audit_reports.belief import belief
 from audit_reports.depth import depth

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from audit.contracts import AuditResult
+from audit.plugin import AuditResult
 from audit_reports.output import write_text
 from audit_reports.tables import failed_checkpoints
 

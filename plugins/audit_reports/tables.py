@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from audit.contracts import AuditResult
+from audit.plugin import AuditResult
 
 ALL_MEASURES: Final = "all"
 MEASURE_COLUMNS: Final = (

@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from audit.contracts import HeldOutEntry, ModelEntry
-from audit.hookspecs import hookimpl
+from audit.plugin import HeldOutEntry, ModelEntry, hookimpl
 from audit_timm import results, source
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audit.contracts import KnownCheckpoint
 from audit.errors import DataError, quoted
+from audit.plugin import KnownCheckpoint
 
 _REQUIRED = ("model", "img_size", "top1")
 _ACCURACY = "held_out_accuracy"

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.contracts import DataConfig
+from audit.data.transform import INTERPOLATIONS
 from audit.errors import CheckpointError, ConfigError, unknown_name
-from audit.images import INTERPOLATIONS
+from audit.plugin import DataConfig
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from audit.conformance import (
     reference_view,
     rescaled,
 )
-from audit.contracts import DataConfig, MeasureEntry, Value
 from audit.errors import DataError, PluginError, UnavailableError
+from audit.plugin import DataConfig, MeasureEntry, Value
 from audit_measures import genaudit_measures
 
 MEASURES = {entry.name: entry for entry in genaudit_measures()}

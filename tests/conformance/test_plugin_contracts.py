@@ -11,7 +11,8 @@ from PIL import Image
 from torch import nn
 
 from audit.conformance import check_dataset, check_engine, check_model, check_reporter
-from audit.contracts import (
+from audit.errors import ConfigError, PluginError
+from audit.plugin import (
     AuditResult,
     DataConfig,
     DatasetEntry,
@@ -20,8 +21,7 @@ from audit.contracts import (
     ModelEntry,
     ReporterEntry,
 )
-from audit.errors import ConfigError, PluginError
-from audit.registry import installed
+from audit.plugin.registry import installed
 
 
 def refused(message):

@@ -15,7 +15,8 @@ EXAMPLE = Path(__file__).parents[1] / "example_plugin"
 FIND = """
 import json
 from audit.conformance import check_measure
-from audit.registry import installed, list_measures
+from audit.plugin.listing import list_measures
+from audit.plugin.registry import installed
 
 registry = installed()
 entry = registry.measures["weight_kurtosis"]
@@ -94,5 +95,7 @@ def found_by_hand():
 
 
 def test_without_installation_it_is_not_there():
-    names = python("-c", "from audit.registry import installed; print(*installed().measures)")
+    names = python(
+        "-c", "from audit.plugin.registry import installed; print(*installed().measures)"
+    )
     assert "weight_kurtosis" not in names.split()

@@ -2,8 +2,7 @@
 
 import torch
 
-from audit.contracts import MeasureEntry, TrainView, Value
-from audit.hookspecs import hookimpl
+from audit.plugin import MeasureEntry, TrainView, Value, hookimpl
 
 
 def weight_kurtosis(view: TrainView) -> Value | float:

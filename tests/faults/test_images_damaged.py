@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from audit.data.images import decode_image
 from audit.errors import DataError
-from audit.images import decode_image
 
 
 def encoded(kind, **options):

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import CheckpointError
-from audit.loading import MAX_PICKLE_BYTES, MAX_TENSORS, read_weights
+from audit.network.weights import MAX_PICKLE_BYTES, MAX_TENSORS, read_weights
 
 
 class Call:

@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from audit import cli
-from audit.loading import write_weights
+from audit.network.saving import write_weights
 
 N_CLASSES = 3
 PER_CLASS = 12
@@ -84,8 +84,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def warm_cache(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds everything the pristine folder's audit needs."""
-    from audit import pipeline
-    from audit.config import RunOptions
+    from audit.runs import pipeline
+    from audit.runs.config import RunOptions
 
     cache = tmp_path_factory.mktemp("cache")
     output = tmp_path_factory.mktemp("output")

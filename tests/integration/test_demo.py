@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from audit.config import RunOptions
-from audit.demo import demo, zoo_recipes
-from audit.zoo import factorial_grid
+from audit.runs.config import RunOptions
+from audit.zoo.demo import demo, zoo_recipes
+from audit.zoo.recipes import factorial_grid
 
 TABLES = ("measures.csv", "units.parquet", "accuracies.csv", "correlations.csv", "ranking.csv")
 
@@ -34,9 +34,9 @@ GRID = {
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from audit.config import RunOptions
-from audit.demo import demo
-from audit.zoo import factorial_grid
+from audit.runs.config import RunOptions
+from audit.zoo.demo import demo
+from audit.zoo.recipes import factorial_grid
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
@@ -90,8 +90,8 @@ def test_again_trains_nothing_and_changes_no_byte(folder, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a network was built although everything is there")
 
-    monkeypatch.setattr("audit.views.CheckpointView._network", refuse)
-    monkeypatch.setattr("audit.demo.train", refuse)
+    monkeypatch.setattr("audit.measuring.view.CheckpointView._network", refuse)
+    monkeypatch.setattr("audit.zoo.demo.train", refuse)
     options = RunOptions(
         output=folder, cache=folder / "cache", workers=0, device="cpu", progress=False
     )

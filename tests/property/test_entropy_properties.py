@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from audit.arrays import NO_BIRTH
-from audit.entropy import birth_class_information, feature_entropy, feature_entropy_by_class
+from audit.topology.entropy import feature_entropy, feature_entropy_by_class
+from audit.topology.information import birth_class_information
 
 LEVELS = st.just(NO_BIRTH) | st.integers(1, 6)
 births_of_units = arrays(

@@ -7,8 +7,9 @@ from hypothesis.extra.numpy import arrays
 
 from audit.arrays import NO_BIRTH
 from audit.conformance import ReferenceNetwork, reference_view, rescaled
-from audit.contracts import FLAG_CONSTANT, FLAG_ZERO, LayerBirths, Value
-from audit.units import STATUS_NAMES, unit_frame, unit_status
+from audit.plugin import Value
+from audit.topology import FLAG_CONSTANT, FLAG_ZERO, LayerBirths
+from audit.topology.units import STATUS_NAMES, unit_frame, unit_status
 from audit_measures import genaudit_measures
 from audit_measures._squared_network import squared_output
 

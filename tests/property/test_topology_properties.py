@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from audit import NO_BIRTH, birth_levels
-from audit.topology import FILTRATIONS, PRESETS, cubical
+from audit.topology import FILTRATIONS, PRESETS, _cubical
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
 TIED = st.integers(-3, 3).map(float)
@@ -112,7 +112,7 @@ def test_a_vertex_joined_last_changes_nothing(feature_map, preset):
 def test_a_cubical_birth_is_the_first_level_with_a_hole(feature_map):
     birth = birth_levels(feature_map, "cubical")
     values = np.unique(feature_map)[::-1]
-    holes = [cubical.count_holes(feature_map >= value) for value in values]
+    holes = [_cubical.count_holes(feature_map >= value) for value in values]
     if birth == NO_BIRTH:
         assert not any(holes)
     else:

@@ -7,8 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from audit.activations import LayerSpec, choose_layers, probe_layers, stream_maps
 from audit.errors import ConfigError, UnavailableError
+from audit.network.forward import stream_maps
+from audit.network.layers import LayerSpec, choose_layers, probe_layers
 
 
 class Net(nn.Module):

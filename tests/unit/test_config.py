@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.config import AuditConfig, RunOptions, default_cache
 from audit.errors import ConfigError
+from audit.runs.config import AuditConfig, RunOptions, default_cache
 
 EXAMPLE = """
 [dataset]

@@ -5,7 +5,7 @@ import pytest
 
 import audit_datasets
 from audit.errors import ConfigError
-from audit.registry import Registry
+from audit.plugin.registry import Registry
 
 DIGITS = Registry({"datasets": audit_datasets}).dataset("digits")
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import audit_datasets
+from audit.data.sample import draw_sample
 from audit.errors import ConfigError, DataError
-from audit.registry import Registry
-from audit.sample import draw_sample
+from audit.plugin.registry import Registry
 
 FOLDER = Registry({"datasets": audit_datasets}).dataset("image_folder")
 

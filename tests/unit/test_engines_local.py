@@ -12,7 +12,7 @@ import pytest
 
 import audit_engines
 from audit.errors import CheckpointError, MeasureError
-from audit.registry import Registry
+from audit.plugin.registry import Registry
 from audit_engines.local import run
 
 

@@ -6,13 +6,10 @@ from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
 
 from audit.arrays import NO_BIRTH
-from audit.entropy import (
-    birth_class_information,
-    bootstrap_interval,
-    feature_entropy,
-    feature_entropy_by_class,
-)
 from audit.errors import ConfigError, DataError
+from audit.topology.entropy import feature_entropy, feature_entropy_by_class
+from audit.topology.information import birth_class_information
+from audit.topology.intervals import bootstrap_interval
 
 ESTIMATORS = ["plug-in", "miller-madow", "chao-shen"]
 NEVER = NO_BIRTH
@@ -93,7 +90,7 @@ def test_every_axis_gives_the_same_numbers(estimator):
 def test_chunks_of_groups_do_not_change_the_numbers(monkeypatch):
     births = np.random.default_rng(1).integers(1, 9, (50, 40))
     whole = feature_entropy(births, estimator="chao-shen")
-    monkeypatch.setattr("audit.entropy._ENTRIES_PER_CHUNK", 300)
+    monkeypatch.setattr("audit.topology.entropy._ENTRIES_PER_CHUNK", 300)
     for a, b in zip(whole, feature_entropy(births, estimator="chao-shen"), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -8,14 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from audit.contracts import DataConfig, ModelEntry
+from audit.data.images import standard_mode
+from audit.data.transform import eval_transform, override_data_config, resolve_data_config
 from audit.errors import ConfigError, DataError
-from audit.images import (
-    eval_transform,
-    override_data_config,
-    resolve_data_config,
-    standard_mode,
-)
+from audit.plugin import DataConfig, ModelEntry
 
 BASE = DataConfig((3, 224, 224), (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), "bilinear", 0.9)
 

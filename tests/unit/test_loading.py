@@ -13,16 +13,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from audit import loading
 from audit.errors import CheckpointError, StoreError
-from audit.loading import (
-    Weights,
-    check_finite,
-    file_digest,
-    fit_weights,
-    read_weights,
-    write_weights,
-)
+from audit.network import weights as loading
+from audit.network.fitting import check_finite, fit_weights
+from audit.network.saving import write_weights
+from audit.network.weights import Weights, file_digest, read_weights
 
 
 class Net(nn.Module):

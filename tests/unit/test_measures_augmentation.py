@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional as reference
 
 from audit.conformance import ArrayView
-from audit.contracts import DataConfig
+from audit.plugin import DataConfig
 from audit_measures.augmentation import (
     WEIGHTS,
     Draws,

@@ -8,7 +8,8 @@ from torch import nn
 
 import audit
 from audit.conformance import ArrayView
-from audit.contracts import FLAG_CONSTANT, FLAG_ZERO, LayerBirths, Value
+from audit.plugin import Value
+from audit.topology import FLAG_CONSTANT, FLAG_ZERO, LayerBirths
 from audit_measures._layer_parts import layer_parts
 from audit_measures.birth_information import birth_class_information
 from audit_measures.feature_entropy import effective_rate, feature_entropy, unit_counts

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from audit.arrays import NO_BIRTH
-from audit.contracts import FLAG_CONSTANT, FLAG_ZERO, LayerBirths
-from audit.entropy import feature_entropy
 from audit.errors import DataError
-from audit.units import COLUMNS, STATUS_NAMES, unit_frame, unit_status
+from audit.topology import FLAG_CONSTANT, FLAG_ZERO, LayerBirths
+from audit.topology.entropy import feature_entropy
+from audit.topology.units import COLUMNS, STATUS_NAMES, unit_frame, unit_status
 
 ZERO = FLAG_CONSTANT | FLAG_ZERO
 

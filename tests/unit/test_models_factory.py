@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import audit_factory
-from audit.contracts import DataConfig
 from audit.errors import CheckpointError, ConfigError
-from audit.registry import Registry
+from audit.plugin import DataConfig
+from audit.plugin.registry import Registry
 
 FACTORY = Registry({"factory": audit_factory}).models["factory"]
 SOURCE = """

@@ -8,9 +8,9 @@ import torch
 
 import audit_factory
 import audit_timm
-from audit.contracts import DataConfig
 from audit.errors import CheckpointError, ConfigError
-from audit.registry import Registry
+from audit.plugin import DataConfig
+from audit.plugin.registry import Registry
 
 REGISTRY = Registry({"timm": audit_timm, "factory": audit_factory})
 TIMM = REGISTRY.models["timm"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import audit.record
+import audit.folder.currency as currency
 from audit.errors import DataError, StoreError
-from audit.record import file_sha256, is_current, read_run, stage_digest, write_run
+from audit.folder.currency import file_sha256, is_current, stage_digest
+from audit.folder.record import read_run, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -104,15 +105,15 @@ def copied(tmp_path, monkeypatch):
     """A copy of the sources that decide a stage, and the stage's digest of it."""
     home = tmp_path / "audit"
     for package in ("statistics", "correlation"):
-        shutil.copytree(Path(audit.record.__file__).parent / package, home / package)
-    monkeypatch.setattr(audit.record, "__file__", str(home / "record.py"))
+        shutil.copytree(currency.HOME / package, home / package)
+    monkeypatch.setattr(currency, "HOME", home)
 
     def digest():
-        audit.record._code_digest.cache_clear()
+        currency.code_digest.cache_clear()
         return stage_digest(("statistics", "correlation"), seed=0)
 
     yield home, digest
-    audit.record._code_digest.cache_clear()
+    currency.code_digest.cache_clear()
 
 
 def test_stage_digest_changes_with_the_code(copied):
@@ -132,7 +133,7 @@ def test_stage_digest_changes_with_the_code(copied):
 def test_stage_digest_changes_with_the_libraries(copied, monkeypatch):
     _, digest = copied
     before = digest()
-    monkeypatch.setattr("audit.record.metadata.version", lambda name: "99")
+    monkeypatch.setattr("audit.folder.currency.metadata.version", lambda name: "99")
     assert digest() != before
 
 

@@ -7,10 +7,17 @@ import types
 
 import pytest
 
-from audit.contracts import DatasetEntry, EngineEntry, MeasureEntry, ModelEntry, ReporterEntry
 from audit.errors import ConfigError, PluginError
-from audit.hookspecs import hookimpl
-from audit.registry import HOOKS, Registry, installed, list_measures, list_plugins
+from audit.plugin import (
+    DatasetEntry,
+    EngineEntry,
+    MeasureEntry,
+    ModelEntry,
+    ReporterEntry,
+    hookimpl,
+)
+from audit.plugin.listing import list_measures, list_plugins
+from audit.plugin.registry import HOOKS, Registry, installed
 
 
 def measure(name, **changes):
@@ -145,7 +152,7 @@ def test_registry_hook_without_its_decorator_is_refused():
     module = types.ModuleType("plugin")
     module.genaudit_measures = lambda: [measure("a")]
     assert message(PluginError, {"p": module}) == (
-        "plugin 'p': genaudit_measures is not decorated with @audit.hookspecs.hookimpl "
+        "plugin 'p': genaudit_measures is not decorated with @audit.plugin.hookimpl "
         "and would be passed over; decorate it"
     )
 
@@ -312,7 +319,7 @@ def distribution(folder, name, module, points):
 def load_installed(*folders):
     """Load every plugin in a fresh process that also sees these folders."""
     script = (
-        "from audit.errors import PluginError\nfrom audit.registry import installed\n"
+        "from audit.errors import PluginError\nfrom audit.plugin.registry import installed\n"
         "try:\n    print(*sorted(installed().distributions.items()))\n"
         "except PluginError as error:\n    print(error)\n"
     )

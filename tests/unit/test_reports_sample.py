@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from audit.contracts import AuditResult
+from audit.plugin import AuditResult
 
 DEPTHS = {"test_convnext": 4, "test_resnet": 5, "test_vit": 3}
 BASELINES = {

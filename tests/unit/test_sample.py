@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from audit.contracts import DataConfig, ImageSplit
+from audit.data.sample import draw_sample
+from audit.data.transform import eval_transform, load_batch
 from audit.errors import ConfigError, DataError
-from audit.images import eval_transform, load_batch
-from audit.sample import draw_sample
+from audit.plugin import DataConfig, ImageSplit
 
 
 class Memory(ImageSplit):

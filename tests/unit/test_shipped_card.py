@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from audit.errors import DataError
+from audit.plugin.registry import installed
 from audit.ranking import load_card, rank_table, shipped_cards
-from audit.registry import installed
 
 
 @pytest.fixture(scope="module")

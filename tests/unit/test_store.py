@@ -14,7 +14,8 @@ import safetensors.numpy
 
 from audit.errors import StoreError
 from audit.files import write_atomically
-from audit.store import SCHEMA, Store, canonical_json, key_digest
+from audit.store import Store, canonical_json, key_digest
+from audit.store._format import SCHEMA
 
 MAGIC = b"genaudit-entry\n"
 KEY = {"weights": "ab", "seed": 0}
@@ -188,7 +189,7 @@ def test_store_refuses_numbers_json_does_not_have(store, number):
 
 
 def test_store_refuses_meta_it_could_not_read_back(store, monkeypatch):
-    monkeypatch.setattr("audit.store._MAX_HEADER", 1000)
+    monkeypatch.setattr("audit.store._format._MAX_HEADER", 1000)
     with pytest.raises(StoreError) as caught:
         store.put(KEY, meta={"a": "x" * 2000})
     size = len(canonical_json(header(safetensors.numpy.save({}), meta={"a": "x" * 2000})))

@@ -10,14 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.errors import DataError, StoreError
-from audit.table import (
+from audit.folder.csv_files import read_csv, write_csv
+from audit.folder.tables import (
     ALL_MEASURES,
     COLUMNS,
     measures_frame,
-    read_csv,
     read_measures,
     wide_frame,
-    write_csv,
     write_parquet,
 )
 

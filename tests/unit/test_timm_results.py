@@ -1,7 +1,7 @@
 import pytest
 
-from audit.contracts import KnownCheckpoint
 from audit.errors import DataError
+from audit.plugin import KnownCheckpoint
 from audit_timm.results import join, read_timm_results
 
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from audit import NO_BIRTH, birth_levels
-from audit.topology import FILTRATIONS, clique, kernels
+from audit.topology import FILTRATIONS, _clique, _kernels
 
 pytestmark = pytest.mark.usefixtures("cuda_device")
 CAMPAIGN = int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
@@ -193,7 +193,7 @@ def test_threads_and_chunks_do_not_change_births(filtration, monkeypatch):
         np.testing.assert_array_equal(birth_levels(maps, filtration, threads=threads), alone)
     monkeypatch.setenv("GENAUDIT_THREADS", "2")
     np.testing.assert_array_equal(birth_levels(maps, filtration), alone)
-    monkeypatch.setattr("audit.topology.cpu._PIXELS_PER_CHUNK", 14 * 14 * 7)
+    monkeypatch.setattr("audit.topology._cpu._PIXELS_PER_CHUNK", 14 * 14 * 7)
     np.testing.assert_array_equal(birth_levels(maps, filtration), alone)
     each = [birth_levels(one, filtration) for one in maps[:20]]
     np.testing.assert_array_equal(each, alone[:20])
@@ -308,9 +308,9 @@ def test_kernels_release_the_interpreter():
     bits = maps.view(np.int32)
     bits.flags.writeable = False
     births = np.empty(len(maps), np.int32)
-    kernels.clique_births(bits[:1], np.int32(2**31 - 1), 2, 51, births[:1])
+    _kernels.clique_births(bits[:1], np.int32(2**31 - 1), 2, 51, births[:1])
     worker = threading.Thread(
-        target=kernels.clique_births, args=(bits, np.int32(2**31 - 1), 2, 51, births)
+        target=_kernels.clique_births, args=(bits, np.int32(2**31 - 1), 2, 51, births)
     )
     steps = 0
     worker.start()
@@ -331,5 +331,5 @@ def test_importing_topology_loads_neither_torch_nor_numba():
 
 
 def test_rank_of_the_reference_is_over_two_elements():
-    assert clique.rank_mod_2([0b11, 0b101, 0b110]) == 2
-    assert clique.rank_mod_2([]) == 0
+    assert _clique.rank_mod_2([0b11, 0b101, 0b110]) == 2
+    assert _clique.rank_mod_2([]) == 0

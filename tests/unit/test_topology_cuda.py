@@ -14,7 +14,7 @@ import torch
 from test_topology_backends import maps_of_every_kind
 
 from audit import NO_BIRTH, birth_levels
-from audit.topology import FILTRATIONS, PRESETS, cuda
+from audit.topology import FILTRATIONS, PRESETS, _cuda
 
 CAMPAIGN = int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
 pytestmark = pytest.mark.usefixtures("cuda_device")
@@ -43,16 +43,16 @@ def test_cubical_births_equal_the_processors(shape):
 @pytest.mark.parametrize("filtration", FILTRATIONS)
 @pytest.mark.parametrize("threads", [2, 5, 32])
 def test_the_number_of_threads_does_not_change_births(filtration, threads, monkeypatch):
-    monkeypatch.setattr(cuda, "_MOST_THREADS", threads)
+    monkeypatch.setattr(_cuda, "_MOST_THREADS", threads)
     for kind, maps in maps_of_every_kind(2, 9, 9, seed=22).items():
         assert_equal_to_cpu(maps, filtration, message=kind)
 
 
 @pytest.mark.parametrize("filtration", FILTRATIONS)
 def test_maps_too_large_for_shared_memory_and_small_launches_agree(filtration, monkeypatch):
-    monkeypatch.setattr(cuda, "_SHARED_BYTES", 0)
-    monkeypatch.setattr(cuda, "_SCRATCH_WORDS", 500)
-    monkeypatch.setattr(cuda, "_PIXELS_PER_LAUNCH", 7 * 8 * 8)
+    monkeypatch.setattr(_cuda, "_SHARED_BYTES", 0)
+    monkeypatch.setattr(_cuda, "_SCRATCH_WORDS", 500)
+    monkeypatch.setattr(_cuda, "_PIXELS_PER_LAUNCH", 7 * 8 * 8)
     for kind, maps in maps_of_every_kind(9, 8, 8, seed=23).items():
         assert_equal_to_cpu(maps, filtration, message=kind)
 
@@ -60,8 +60,8 @@ def test_maps_too_large_for_shared_memory_and_small_launches_agree(filtration, m
 @pytest.mark.parametrize("filtration", FILTRATIONS)
 @pytest.mark.parametrize("shared", [0, 1 << 15])
 def test_blocks_beyond_the_last_map_do_nothing(filtration, shared, monkeypatch):
-    monkeypatch.setattr(cuda, "_SHARED_BYTES", shared)
-    monkeypatch.setattr(cuda, "_LEAST_BLOCKS", 5)
+    monkeypatch.setattr(_cuda, "_SHARED_BYTES", shared)
+    monkeypatch.setattr(_cuda, "_LEAST_BLOCKS", 5)
     maps = np.random.default_rng(27).standard_normal((2, 6, 6)).astype(np.float32)
     assert_equal_to_cpu(maps, filtration)
 
@@ -106,20 +106,20 @@ def test_values_that_float32_would_tie_are_kept_apart():
 
 def test_ranks_beyond_the_integers_of_float32_are_kept_apart():
     values = torch.arange(2**24 + 8, dtype=torch.float64).view(1, 1, -1)
-    ranks = cuda._ranks(values)
+    ranks = _cuda._ranks(values)
     assert ranks.dtype == torch.int32
     assert (ranks[..., 1:] > ranks[..., :-1]).all()
 
 
 def test_a_level_that_may_fill_its_own_cycle_is_decided_on_the_host(monkeypatch):
     decided = []
-    decide = cuda.tensor_ops.decide_on_host
+    decide = _cuda._tensor_ops.decide_on_host
 
     def counted(maps, births, indices, preset):
         decided.append(len(indices))
         decide(maps, births, indices, preset)
 
-    monkeypatch.setattr(cuda.tensor_ops, "decide_on_host", counted)
+    monkeypatch.setattr(_cuda._tensor_ops, "decide_on_host", counted)
     maps = np.random.default_rng(26).integers(0, 3, (40, 7, 7)).astype(np.float32)
     assert_equal_to_cpu(maps, "clique", "full")
     assert 0 < sum(decided) < len(maps)
@@ -143,7 +143,7 @@ from types import SimpleNamespace
 from numba import cuda, types
 from numba.cuda import dispatcher
 
-import audit.topology.cuda_kernels as kernels
+import audit.topology._cuda_kernels as kernels
 
 maps, births, scratch = (types.Array(types.int32, n, "C") for n in (3, 1, 2))
 levels = (types.int64, types.int64)

@@ -13,7 +13,7 @@ from numba import njit
 from test_topology_backends import maps_of_every_kind
 
 from audit import birth_levels
-from audit.topology import clique, cuda_kernels, inputs
+from audit.topology import _clique, _cuda_kernels, _inputs
 
 CAMPAIGN = int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
 
@@ -64,9 +64,9 @@ def a_thread_alone():
 @pytest.fixture(scope="module")
 def births_of():
     """Births (m,) of maps (m, h, w) by the kernels' own lines."""
-    scope = vars(cuda_kernels) | {"cuda": a_thread_alone()}
+    scope = vars(_cuda_kernels) | {"cuda": a_thread_alone()}
     for name in ("_key", "_sweep", "_insert", "_cubical_birth", "_clique_birth"):
-        source = getattr(cuda_kernels, name).py_func
+        source = getattr(_cuda_kernels, name).py_func
         scope[name] = njit(FunctionType(source.__code__, scope, name))
     cubical_birth, clique_birth = scope["_cubical_birth"], scope["_clique_birth"]
 
@@ -87,7 +87,7 @@ def births_of():
         if filtration == "cubical":
             cubical(maps.view(np.int32), words, births)
         else:
-            levels = clique.paper_levels if preset == "paper" else clique.full_levels
+            levels = _clique.paper_levels if preset == "paper" else _clique.full_levels
             cliques(maps.view(np.int32), words, births, *levels(h))
         return births
 
@@ -101,7 +101,7 @@ def test_births_equal_the_processors(births_of, side, n):
     for kind, maps in maps_of_every_kind(n * CAMPAIGN, side, side, seed=31).items():
         for filtration, preset in (("cubical", "paper"), ("clique", "paper"), ("clique", "full")):
             found = births_of(maps, filtration, preset)
-            decided = found != cuda_kernels.UNDECIDED
+            decided = found != _cuda_kernels.UNDECIDED
             expected = birth_levels(maps, filtration, preset, backend="cpu")
             np.testing.assert_array_equal(found[decided], expected[decided], err_msg=kind)
             if kind in ("noise", "real"):
@@ -120,4 +120,4 @@ def test_cubical_births_of_any_shape_equal_the_processors(births_of, shape):
 def test_a_value_that_is_not_finite_is_seen_anywhere(births_of, filtration, value):
     maps = np.zeros((36, 6, 6), np.float32)
     maps.reshape(36, 36)[np.arange(36), np.arange(36)] = value
-    assert (births_of(maps, filtration, "full") == inputs.NOT_FINITE).all()
+    assert (births_of(maps, filtration, "full") == _inputs.NOT_FINITE).all()

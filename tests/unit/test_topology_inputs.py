@@ -183,8 +183,8 @@ def test_the_thread_variable_must_be_a_positive_integer(monkeypatch, threads):
     ],
 )
 def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, installed, message):
-    monkeypatch.setattr("audit.topology._cuda_kernels", lambda: None)
-    monkeypatch.setattr("audit.topology._has_numba_cuda", lambda: installed)
+    monkeypatch.setattr("audit.topology.births._cuda_kernels", lambda: None)
+    monkeypatch.setattr("audit.topology.births._has_numba_cuda", lambda: installed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: device)
     with pytest.raises(AuditError) as caught:
         birth_levels(MAP, backend="cuda")

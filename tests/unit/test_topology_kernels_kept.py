@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from audit.topology.kernels import basics
+from audit.topology._kernels import basics
 
 KERNEL = """
 from pathlib import Path
-from audit.topology.kernels import basics
+from audit.topology._kernels import basics
 import called
 basics._SOURCES = (Path(called.__file__), Path(__file__))
 
@@ -19,7 +19,7 @@ def kernel(x):
 print(kernel(3), sum(kernel.stats.cache_hits.values()))
 """
 CALLED = """
-from audit.topology.kernels.basics import compiled
+from audit.topology._kernels.basics import compiled
 
 @compiled
 def twice(x):
@@ -76,5 +76,5 @@ def test_every_file_of_the_kernels_is_watched():
         "flag_complex.py",
         "grid.py",
         "cubical.py",
-        "inputs.py",
+        "_inputs.py",
     } < names

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from audit.topology import birth_levels, cpu, inputs
+from audit.topology import _cpu, _inputs, birth_levels
 
 FORKED = """
 import multiprocessing
@@ -41,10 +41,10 @@ def test_errors_of_helping_threads_are_raised(monkeypatch):
 
         return kernel
 
-    monkeypatch.setattr(cpu, "_kernel", failing)
-    maps = inputs.from_numpy(np.zeros((1000, 14, 14), np.float32))
+    monkeypatch.setattr(_cpu, "_kernel", failing)
+    maps = _inputs.from_numpy(np.zeros((1000, 14, 14), np.float32))
     with pytest.raises(ZeroDivisionError, match="in a chunk"):
-        cpu.births(maps, "cubical", "paper", threads=2)
+        _cpu.births(maps, "cubical", "paper", threads=2)
 
 
 def test_more_threads_than_chunks_or_helpers_change_nothing():
@@ -67,11 +67,11 @@ def test_what_stops_one_thread_stops_all(monkeypatch, error, threads):
 
         return kernel
 
-    monkeypatch.setattr(cpu, "_kernel", stopping)
-    monkeypatch.setattr(cpu, "_PIXELS_PER_CHUNK", 1 << 14)
-    maps = inputs.from_numpy(np.zeros((20_000, 14, 14), np.float32))
+    monkeypatch.setattr(_cpu, "_kernel", stopping)
+    monkeypatch.setattr(_cpu, "_PIXELS_PER_CHUNK", 1 << 14)
+    maps = _inputs.from_numpy(np.zeros((20_000, 14, 14), np.float32))
     with pytest.raises(error):
-        cpu.births(maps, "cubical", "paper", threads=threads)
+        _cpu.births(maps, "cubical", "paper", threads=threads)
     assert len(taken) <= 2 + threads  # of some 240 chunks
 
 
@@ -105,4 +105,4 @@ def test_a_slice_of_one_unit_is_cut_into_few_chunks():
     maps = np.zeros((2000, 8, 7, 7), np.float32)
     for part in (maps[:, 3:4], maps[:, 3], maps[::2, :1], maps[:1, ::2]):
         result = np.empty(part.shape[:-2], np.int32)
-        assert len(list(cpu._chunks(part, result, 1))) <= 8
+        assert len(list(_cpu._chunks(part, result, 1))) <= 8

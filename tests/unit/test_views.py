@@ -13,15 +13,20 @@ from torch import nn
 import audit_datasets
 import audit_timm
 from audit import birth_levels
-from audit.activations import choose_layers, stream_maps
-from audit.contracts import FLAG_CONSTANT, FLAG_ZERO, DataConfig, ModelEntry
+from audit.data.sample import draw_sample
+from audit.data.transform import eval_transform
 from audit.errors import CheckpointError, ConfigError, MeasureError, UnavailableError
-from audit.images import eval_transform
-from audit.loading import file_digest, write_weights
-from audit.registry import Registry
-from audit.sample import draw_sample
+from audit.measuring.subject import Subject
+from audit.measuring.view import CheckpointView
+from audit.network.forward import stream_maps
+from audit.network.layers import choose_layers
+from audit.network.saving import write_weights
+from audit.network.threads import one_math_thread
+from audit.network.weights import file_digest
+from audit.plugin import DataConfig, ModelEntry
+from audit.plugin.registry import Registry
 from audit.store import Store, key_digest
-from audit.views import CheckpointView, Subject, one_math_thread
+from audit.topology import FLAG_CONSTANT, FLAG_ZERO
 
 PLUGINS = {"timm": audit_timm, "datasets": audit_datasets}
 SIDE = 32

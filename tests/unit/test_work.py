@@ -17,21 +17,16 @@ from test_views import (
 from torch import nn
 
 import audit_measures
-from audit.contracts import MeasureEntry, Value
 from audit.errors import CheckpointError, StoreError, UnavailableError
-from audit.loading import write_weights
-from audit.registry import Registry
+from audit.measuring.rows import measure_rows
+from audit.measuring.task import Outcome, audit_checkpoint, explain, filtrations_of
+from audit.measuring.unit_tables import read_units
+from audit.measuring.view import CheckpointView
+from audit.network.saving import write_weights
+from audit.plugin import MeasureEntry, Value
+from audit.plugin.registry import Registry
 from audit.store import Store
-from audit.units import unit_frame
-from audit.views import CheckpointView
-from audit.work import (
-    Outcome,
-    audit_checkpoint,
-    explain,
-    filtrations_of,
-    measure_rows,
-    read_units,
-)
+from audit.topology.units import unit_frame
 
 
 @pytest.fixture(autouse=True)

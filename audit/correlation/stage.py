@@ -1,0 +1,100 @@
+"""The stage that sets an output folder's measures against held-out accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from audit import correlation
+from audit.errors import ConfigError
+from audit.folder.columns import directions_of, judged_columns
+from audit.folder.csv_files import read_csv, write_csv
+from audit.folder.currency import file_sha256, is_current, stage_digest
+from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, read_run, write_run
+from audit.folder.tables import read_measures, wide_frame
+from audit.plugin import KnownCheckpoint
+from audit.plugin.registry import installed
+
+
+def correlate_folder(
+    folder: Path, table: Path | None = None, target: str = "held_out_accuracy"
+) -> pd.DataFrame:
+    """Set the measures of an output folder against held-out accuracies; write the statistics.
+
+    Diagnostic measures are not judged, and of columns that are equal throughout only one is.
+
+    Args:
+        folder: Where `measure` wrote.
+        table: A held-out table; by default the one the configuration names, in its format.
+        target: "held_out_accuracy" or "generalization_gap".
+
+    Raises:
+        ConfigError: No held-out table is known.
+        DataError: A table cannot be read, or names unknown checkpoints.
+    """
+    record = read_run(folder)
+    measures = read_measures(folder / MEASURES)
+    held_out, notes = _known_accuracies(record, sorted(measures["checkpoint"].unique()), table)
+    write_csv(held_out, folder / ACCURACIES)
+    inputs = stage_digest(
+        ("statistics", "correlation", "folder/columns.py"),
+        measures=file_sha256(folder / MEASURES),
+        accuracies=file_sha256(folder / ACCURACIES),
+        target=target,
+        seed=record["seed"],
+    )
+    path = folder / CORRELATIONS
+    if is_current(record.get("correlation"), inputs, path):
+        return read_csv(path, "correlations", ())
+    wide = wide_frame(measures, held_out)
+    judged, equal = judged_columns(record, wide)
+    statistics = correlation.correlate(
+        wide,
+        target,
+        measures=judged,
+        directions=directions_of(record, wide),
+        seed=record["seed"],
+    )
+    write_csv(statistics, path)
+    record["correlation"] = {
+        "target": target,
+        "equal_columns": equal,
+        "n_models": int(wide["held_out_accuracy"].notna().sum()),
+        "notes": list(notes),
+        **statistics.attrs,
+        "inputs": inputs,
+        "sha256": file_sha256(path),
+    }
+    write_run(folder, record)
+    return statistics
+
+
+def _known_accuracies(
+    record: Mapping[str, Any], names: Sequence[str], table: Path | None
+) -> correlation.HeldOut:
+    """The held-out accuracies of the checkpoints: from a given table, or as configured."""
+    if table is not None:
+        return correlation.read_held_out(table, names)
+    held_out = record["config"].get("held_out")
+    if not held_out:
+        raise ConfigError(
+            "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
+        )
+    path = Path(record["base"]) / held_out["table"]
+    if held_out["format"] == "table":
+        return correlation.read_held_out(path, names)
+    published = installed().held_out_format(held_out["format"])
+    known = [
+        KnownCheckpoint(
+            checkpoint["checkpoint"],
+            checkpoint["model"],
+            (checkpoint["data_config"] or {"input_size": (0, None, 0)})["input_size"][1],
+        )
+        for checkpoint in record["checkpoints"]
+    ]
+    frame, notes = published.read(path, known)
+    found = correlation.read_held_out(frame, names)
+    return correlation.HeldOut(found.table, [*notes, *found.notes])

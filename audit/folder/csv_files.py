@@ -1,0 +1,73 @@
+"""The one reader and the one writer of CSV files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from audit.errors import DataError
+from audit.files import write_atomically
+
+#: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
+TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
+#: Cells of other columns that hold nothing.
+NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+#: Before 3.1, pandas read some numbers one bit off unless told otherwise; since, it warns if told.
+_EXACT: Final[dict[str, Any]] = (
+    {"float_precision": "round_trip"}
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+    else {}
+)
+
+
+def read_csv(
+    path: Path, what: str, columns: Sequence[str], text: Sequence[str] = TEXT
+) -> pd.DataFrame:
+    """Read a CSV that has at least these columns; those in `text` are kept as they are written.
+
+    Raises:
+        DataError: It cannot be read, or lacks a column; the message says which.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # not the index: rows with a field too many would shift by one column
+            header = pd.read_csv(path, nrows=0, index_col=False).columns
+            frame: pd.DataFrame = pd.read_csv(
+                path,
+                index_col=False,
+                dtype=dict.fromkeys(text, str),
+                keep_default_na=False,
+                na_values={column: NO_VALUE for column in header if column not in text},
+                **_EXACT,
+            )
+    except FileNotFoundError as error:
+        raise DataError(f"{what} table {path} does not exist") from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(
+            f"{what} table {path} cannot be read: a row has more fields than the header"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{what} table {path} cannot be read: {error}") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{what} table {path} lacks the columns {', '.join(missing)}; "
+            f"it has {', '.join(map(str, frame.columns))}"
+        )
+    return frame
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table; equal tables give equal bytes.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    # a bare carriage return would end a line for every reader, but is not quoted
+    frame = frame.map(lambda value: value.replace("\r", " ") if isinstance(value, str) else value)
+    write_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())

@@ -1,0 +1,49 @@
+"""`run.json`: what an output folder's tables were made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from audit.errors import DataError
+from audit.files import write_atomically
+
+MEASURES: Final = "measures.csv"
+UNITS: Final = "units.parquet"
+ACCURACIES: Final = "accuracies.csv"
+CORRELATIONS: Final = "correlations.csv"
+RANKING: Final = "ranking.csv"
+RUN: Final = "run.json"
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What `run.json` holds.
+
+    Raises:
+        DataError: There is none, or it cannot be read.
+    """
+    path = folder / RUN
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} holds no audit ({RUN} is missing); "
+            f"`genaudit measure CONFIG -o {folder}` writes one"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} cannot be read: a JSON object was expected, found {record!r:.40}")
+    return record
+
+
+def write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write `run.json`.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    text = json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
+    write_atomically(folder / RUN, text.encode())

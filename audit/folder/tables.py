@@ -1,0 +1,76 @@
+"""The measures table: one tidy row per (checkpoint, measure), and its wide form."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from audit.errors import DataError
+from audit.files import write_atomically
+from audit.folder.csv_files import read_csv
+
+#: Columns of `measures.csv`.
+COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")
+#: Stands in `measure` for a checkpoint that could not be audited at all.
+ALL_MEASURES: Final = "all"
+
+
+def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The tidy table, sorted by checkpoint and measure.
+
+    Raises:
+        DataError: Two rows for one (checkpoint, measure).
+    """
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    frame = frame.astype({"value": "float64", "seconds": "float64"})
+    frame = frame.sort_values(["checkpoint", "measure"], kind="stable", ignore_index=True)
+    twice = frame.duplicated(["checkpoint", "measure"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise DataError(f"two rows for checkpoint {row.checkpoint!r}, measure {row.measure!r}")
+    return frame
+
+
+def wide_frame(measures: pd.DataFrame, held_out: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row per audited checkpoint, one column per measure.
+
+    Args:
+        measures: The tidy table.
+        held_out: Columns checkpoint, held_out_accuracy, optional train_accuracy, family, hp.*;
+            its train_accuracy, if any, goes before the measured one.
+
+    Returns:
+        Column checkpoint, measures in alphabetical order, then the columns of `held_out`. A
+        number that does not exist is NaN. Checkpoints that failed as a whole are left out.
+    """
+    audited = measures[measures["measure"] != ALL_MEASURES]
+    wide = audited.pivot(index="checkpoint", columns="measure", values="value").reset_index()
+    wide.columns.name = None
+    if held_out is None or held_out.empty:
+        return wide
+    wide = wide.drop(columns=[c for c in held_out.columns if c != "checkpoint" and c in wide])
+    return wide.merge(held_out, on="checkpoint", how="left")
+
+
+def read_measures(path: Path) -> pd.DataFrame:
+    """Read a `measures.csv`.
+
+    Raises:
+        DataError: It cannot be read, or lacks a column; the message says which.
+    """
+    return read_csv(path, "measures", COLUMNS)
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet; equal tables give equal bytes.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,236 @@
+"""Find plugins, verify what they hand over, and look entries up by name."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
+
+from audit.errors import ConfigError, PluginError, unknown_name
+from audit.plugin import hooks
+from audit.plugin.entries import (
+    DatasetEntry,
+    EngineEntry,
+    HeldOutEntry,
+    MeasureEntry,
+    ModelEntry,
+    ReporterEntry,
+)
+
+if TYPE_CHECKING:
+    pass
+
+Entry = TypeVar(
+    "Entry", ModelEntry, DatasetEntry, MeasureEntry, HeldOutEntry, EngineEntry, ReporterEntry
+)
+#: Hook → the type of the entries it returns.
+HOOKS: dict[str, type] = {
+    "genaudit_models": ModelEntry,
+    "genaudit_datasets": DatasetEntry,
+    "genaudit_measures": MeasureEntry,
+    "genaudit_held_out": HeldOutEntry,
+    "genaudit_engines": EngineEntry,
+    "genaudit_reporters": ReporterEntry,
+}
+
+
+class Registry:
+    """Every entry of every plugin, by kind and name.
+
+    Args:
+        plugins: Plugin name → imported module or object that implements hooks.
+        distributions: Plugin name → "distribution version" that brought it.
+
+    Raises:
+        PluginError: A hook nobody specified, an entry of the wrong type, or two entries of one
+            kind that share a name.
+    """
+
+    def __init__(
+        self, plugins: Mapping[str, Any], distributions: Mapping[str, str] | None = None
+    ) -> None:
+        self.distributions = dict(distributions or {})
+        self.owners: dict[tuple[str, str], str] = {}
+        self._manager = pluggy.PluginManager(hooks.PROJECT)
+        self._manager.add_hookspecs(hooks)
+        for name in sorted(plugins):
+            self._register(name, plugins[name])
+        self._entries = {hook: self._collect(hook, kind) for hook, kind in HOOKS.items()}
+
+    def _register(self, name: str, plugin: Any) -> None:
+        """Register one plugin and refuse hooks that do not exist."""
+        try:
+            self._manager.register(plugin, name)
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"plugin {name!r}: {error}") from error
+        for attribute in dir(plugin):
+            marked = self._manager.parse_hookimpl_opts(plugin, attribute) is not None
+            named = attribute.startswith(f"{hooks.PROJECT}_")
+            if attribute in HOOKS and not marked:
+                raise PluginError(
+                    f"plugin {name!r}: {attribute} is not decorated with "
+                    "@audit.plugin.hookimpl and would be passed over; decorate it"
+                )
+            # a module of that name is no hook: genaudit_xyz is what third parties call packages
+            meant = marked or (named and inspect.isroutine(getattr(plugin, attribute, None)))
+            if meant and attribute not in HOOKS:
+                raise PluginError(
+                    f"plugin {name!r} implements {attribute!r}, which is not a hook; "
+                    f"the hooks are {', '.join(HOOKS)}"
+                )
+
+    def _collect(self, hook: str, kind: type) -> dict[str, Any]:
+        """All entries of one kind, sorted by name."""
+        found: dict[str, Any] = {}
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            owner = implementation.plugin_name
+            try:
+                entries = list(implementation.function())
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {owner!r}: {hook} failed: {type(error).__name__}: {error}; "
+                    "repair or uninstall it"
+                ) from error
+            for entry in entries:
+                if not isinstance(entry, kind):
+                    raise PluginError(
+                        f"plugin {owner!r}: {hook} must return {kind.__name__} objects, "
+                        f"but one is a {type(entry).__name__}"
+                    )
+                name: str = entry.name  # type: ignore[attr-defined]
+                if name in found:
+                    raise PluginError(
+                        f"plugins {self.owners[hook, name]!r} and {owner!r} both provide "
+                        f"{name!r} through {hook}; uninstall or rename one"
+                    )
+                found[name] = entry
+                self.owners[hook, name] = owner
+        return dict(sorted(found.items()))
+
+    @property
+    def models(self) -> dict[str, ModelEntry]:
+        """Sources of networks, by name."""
+        return self._entries["genaudit_models"]
+
+    @property
+    def datasets(self) -> dict[str, DatasetEntry]:
+        """Datasets, by name."""
+        return self._entries["genaudit_datasets"]
+
+    @property
+    def measures(self) -> dict[str, MeasureEntry]:
+        """Measures, by name."""
+        return self._entries["genaudit_measures"]
+
+    @property
+    def held_out(self) -> dict[str, HeldOutEntry]:
+        """Forms of published accuracies, by name."""
+        return self._entries["genaudit_held_out"]
+
+    @property
+    def engines(self) -> dict[str, EngineEntry]:
+        """Engines, by name."""
+        return self._entries["genaudit_engines"]
+
+    @property
+    def reporters(self) -> dict[str, ReporterEntry]:
+        """Reporters, by name."""
+        return self._entries["genaudit_reporters"]
+
+    def dataset(self, name: str) -> DatasetEntry:
+        """The dataset of that name, or a `ConfigError` with the nearest names."""
+        return _look_up("dataset", name, self.datasets)
+
+    def engine(self, name: str) -> EngineEntry:
+        """The engine of that name, or a `ConfigError` with the nearest names."""
+        return _look_up("engine", name, self.engines)
+
+    def held_out_format(self, name: str) -> HeldOutEntry:
+        """The form of published accuracies, or a `ConfigError` with the nearest names."""
+        return _look_up("held-out format", name, self.held_out)
+
+    def model_source(self, reference: str) -> ModelEntry:
+        """The source that understands a reference such as "resnet18" or "package.module:build".
+
+        Raises:
+            ConfigError: No source does; the message has the nearest names.
+        """
+        for entry in self.models.values():
+            if entry.matches(reference):
+                return entry
+        known = [name for entry in self.models.values() for name in entry.names()]
+        raise unknown_name("model", reference, known, "`genaudit models` lists them")
+
+    def select_measures(
+        self, include: Sequence[str] = ("default",), exclude: Sequence[str] = ()
+    ) -> list[MeasureEntry]:
+        """Measures by name; "default" and "all" stand for groups; baselines always come along.
+
+        Raises:
+            ConfigError: A name nobody registered, or nothing left to compute.
+        """
+        chosen = {name for name, entry in self.measures.items() if entry.baseline}
+        for name in include:
+            if name == "all":
+                chosen |= set(self.measures)
+            elif name == "default":
+                chosen |= {key for key, entry in self.measures.items() if entry.default}
+            else:
+                chosen.add(_look_up("measure", name, self.measures).name)
+        for name in exclude:
+            chosen.discard(_look_up("measure", name, self.measures).name)
+        if not chosen:
+            raise ConfigError("no measure is left: [measures] excludes every one it includes")
+        return [self.measures[name] for name in sorted(chosen)]
+
+    def direction(self, column: str) -> str:
+        """The declared direction of a measure or of one of its parts (`name.part`)."""
+        entry = self.measure_of(column)
+        return entry.direction if entry else "none"
+
+    def measure_of(self, column: str) -> MeasureEntry | None:
+        """The measure a column of the table belongs to: the longest registered prefix."""
+        parts = column.split(".")
+        for n_parts in range(len(parts), 0, -1):
+            entry = self.measures.get(".".join(parts[:n_parts]))
+            if entry:
+                return entry
+        return None
+
+
+def _look_up(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+    """One entry, or a `ConfigError` with the nearest names."""
+    if name not in entries:
+        raise unknown_name(kind, name, entries, f"`genaudit plugins` lists every {kind}")
+    return entries[name]
+
+
+@functools.cache
+def installed() -> Registry:
+    """The registry of every installed plugin: all entry points of the group `genaudit`.
+
+    Raises:
+        PluginError: A plugin fails to import; the message names it and what brought it.
+    """
+    plugins: dict[str, Any] = {}
+    distributions: dict[str, str] = {}
+    for point in importlib.metadata.entry_points(group=hooks.PROJECT):
+        brought_by = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+        if point.name in plugins and distributions[point.name] != brought_by:
+            raise PluginError(
+                f"two plugins are named {point.name!r}: one from {distributions[point.name]}, "
+                f"one from {brought_by}; uninstall one"
+            )
+        try:
+            plugins[point.name] = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {point.name!r} ({point.value}, from {brought_by}) cannot be imported: "
+                f"{type(error).__name__}: {error}; repair or uninstall it"
+            ) from error
+        distributions[point.name] = brought_by
+    return Registry(plugins, distributions)

@@ -1,0 +1,245 @@
+"""The ranking of a whole table: by a fitted ranker where accuracies are known, else by votes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from audit.ranking._regressors import Matrix, folds
+from audit.ranking.calibration import rank_by_card
+from audit.ranking.cards import Card
+from audit.ranking.estimator import GeneralizationRanker
+from audit.ranking.order import ranking_frame
+from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
+from audit.statistics import bootstrap_weights, interval
+from audit.statistics.partial import within_draws
+from audit.statistics.result import HELD_OUT, Codes, Values, codes_of, numeric_column
+
+#: With fewer known accuracies than this no ranker is fitted.
+MIN_KNOWN: Final = 8
+FITTED: Final = "fitted, cross-validated"
+ZERO_SHOT: Final = "zero-shot by declared directions"
+BY_CARD: Final = "zero-shot by card"
+
+
+class Ranking(NamedTuple):
+    """A ranking and how it came about.
+
+    Attributes:
+        table: Columns predicted_rank, checkpoint, score, lower, upper, tied_with; best first.
+        about: `mode`, `score_is` (what the score means), `measures`, `confidence`, `notes`, and
+            in fitted mode `model`, `n_known`, `kendall`, `kendall_lower`, `kendall_upper` (of
+            predictions by rankers that never saw the checkpoint) and `coverage`.
+    """
+
+    table: pd.DataFrame
+    about: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ranking as plain JSON values; NaN becomes null.
+
+        Returns:
+            The keys of `about`, and `ranking`: a list, best first, of objects with
+            `predicted_rank` (1 = best), `checkpoint`, `score`, `lower`, `upper` and `tied_with`
+            (a list of names).
+        """
+        rows = [
+            {**row, "tied_with": row["tied_with"].split(";") if row["tied_with"] else []}
+            for row in self.table.to_dict("records")
+        ]
+        return {**_plain(self.about), "ranking": _plain(rows)}
+
+
+def _plain(value: Any) -> Any:
+    """The value with numbers JSON can carry."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
+
+
+def rank_table(
+    table: pd.DataFrame,
+    target: str = HELD_OUT,
+    directions: Mapping[str, str] | None = None,
+    *,
+    measures: Sequence[str] | None = None,
+    families: Mapping[str, str] | None = None,
+    card: Card | None = None,
+    versions: Mapping[str, str] | None = None,
+    abstain: bool = False,
+    leave_out: Literal["families", "checkpoints"] = "families",
+    confidence: float = 0.9,
+    seed: int = 0,
+) -> Ranking:
+    """Rank every checkpoint of a table.
+
+    With a card, the card ranks, and no accuracy of the table is looked at. Otherwise, with 8 or
+    more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is predicted
+    by a ranker that never saw it (nor, where there is a column `family`, any of its family,
+    unless told otherwise), each other one by a ranker fitted on all known ones. With fewer, the
+    declared directions of the measures vote.
+
+    Args:
+        table: One row per checkpoint, column `checkpoint` or the index names it.
+        target: The accuracy to predict; the column may be absent or hold gaps.
+        directions: "higher", "lower" or "none" per measure.
+        measures: Columns to use; by default those with an entry in `directions`.
+        families: The family of each measure, for the votes.
+        card: A calibrator card to rank by.
+        versions: The version of each measure, held against the card's.
+        abstain: Outside the card's domain, say so and leave every checkpoint tied.
+        leave_out: What folds leave out where there are families: whole families, as for
+            checkpoints of families nobody has seen (wide intervals), or single checkpoints, as
+            for checkpoints of the families in the table.
+        confidence: Of the intervals.
+        seed: Of folds and resamples.
+
+    Raises:
+        DataError: No measure can be used.
+    """
+    if card is not None:
+        return _by_card(table, card, versions, confidence, abstain)
+    directions = dict(directions or {})
+    measures = [m for m in (measures or directions) if m in table.columns]
+    known = np.zeros(len(table), dtype=bool)
+    if target in table.columns:
+        known = np.isfinite(numeric_column(table, target))
+    notes: list[str] = []
+    X = np.column_stack([numeric_column(table, m) for m in measures] or [np.empty((len(table), 0))])
+    unmeasured = np.isnan(X).all(axis=1)
+    if unmeasured.any():
+        names = np.asarray(checkpoint_names(table))[unmeasured]
+        notes.append(f"not ranked, no measure could be taken: {', '.join(names)}")
+    table, X, known = table[~unmeasured], X[~unmeasured], known[~unmeasured]
+    if known.sum() >= MIN_KNOWN and X.shape[1]:
+        by_family = leave_out == "families" and "family" in table.columns
+        groups = codes_of(table, ["family"]) if by_family else None
+        return _fitted(table, X, known, groups, target, measures, confidence, seed, notes)
+    if known.any():
+        notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
+    votes = {m: directions.get(m, "none") for m in measures}
+    ranking = rank_by_directions(table, votes, families=families, confidence=confidence, seed=seed)
+    voters = [m for m, direction in votes.items() if direction != "none"]
+    about = {
+        "mode": ZERO_SHOT,
+        "score_is": "mean normalised rank in the declared directions, 1 = best",
+        "measures": voters,
+        "confidence": confidence,
+        "notes": notes,
+    }
+    return Ranking(ranking, about)
+
+
+def _by_card(
+    table: pd.DataFrame,
+    card: Card,
+    versions: Mapping[str, str] | None,
+    confidence: float,
+    abstain: bool,
+) -> Ranking:
+    """Rank by a card."""
+    ranking, domain = rank_by_card(
+        table,
+        card,
+        checkpoint_names(table),
+        versions=versions,
+        confidence=confidence,
+        abstain=abstain,
+    )
+    abstained = abstain and not domain.inside
+    notes = [] if domain.inside else [str(domain)]
+    if abstained:
+        notes.append("abstained: every checkpoint is left tied")
+    score_is = {
+        "order": f"expected normal score of {card.target} within the zoo",
+        "accuracy": f"predicted {card.target}",
+    }
+    about = {
+        "mode": f"{BY_CARD} {card.name!r}",
+        "score_is": score_is[card.kind],
+        "measures": [m.name for m in card.measures],
+        "confidence": confidence,
+        "inside_domain": domain.inside,
+        "outside_by": domain.excess,
+        "missing": domain.missing,
+        "abstained": abstained,
+        "fitted_on": [zoo.model_dump() for zoo in card.zoos],
+        "notes": notes,
+    }
+    return Ranking(ranking, about)
+
+
+def _fitted(
+    table: pd.DataFrame,
+    X: Matrix,
+    known: np.ndarray,
+    groups: Codes | None,
+    target: str,
+    measures: list[str],
+    confidence: float,
+    seed: int,
+    notes: list[str],
+) -> Ranking:
+    """Rank by predicted accuracy."""
+    X, infinite = np.where(np.isinf(X), np.nan, X), int(np.isinf(X).sum())
+    if infinite:
+        notes.append(f"{infinite} infinite values of measures taken as unavailable")
+    y = numeric_column(table, target)
+    if groups is not None and len(np.unique(groups[known])) < 2:
+        groups = None
+    ranker = GeneralizationRanker(confidence=confidence, random_state=seed)
+    score, lower, upper = (np.empty(len(y)) for _ in range(3))
+    rows = np.flatnonzero(known)
+    of_known = None if groups is None else groups[rows]
+    fold = np.zeros(len(rows), dtype=np.int64)
+    for number, (train, test) in enumerate(folds(len(rows), of_known, ranker.cv, seed)):
+        fold[test] = number
+        unseen = clone(ranker).fit(X[rows[train]], y[rows[train]], _groups(of_known, train))
+        score[rows[test]] = unseen.predict(X[rows[test]])
+        lower[rows[test]], upper[rows[test]] = unseen.predict_interval(X[rows[test]]).T
+    ranker.fit(X[rows], y[rows], of_known)
+    if not known.all():
+        score[~known] = ranker.predict(X[~known])
+        lower[~known], upper[~known] = ranker.predict_interval(X[~known]).T
+    about = {
+        "mode": FITTED,
+        "score_is": f"predicted {target}, by a ranker that never saw the checkpoint",
+        "measures": measures,
+        "confidence": confidence,
+        "model": ranker.chosen_,
+        "n_known": len(rows),
+        "left_out": "checkpoints" if groups is None else "families",
+        "coverage": float(np.mean((lower[rows] <= y[rows]) & (y[rows] <= upper[rows]))),
+        **_agreement(score[rows], y[rows], fold, seed),
+        "notes": notes,
+    }
+    if target == HELD_OUT:  # an accuracy: beyond [0, 1] there is none
+        score, lower, upper = (np.clip(ends, 0, 1) for ends in (score, lower, upper))
+    return Ranking(ranking_frame(checkpoint_names(table), score, lower, upper), about)
+
+
+def _groups(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[rows]
+
+
+def _agreement(score: Values, y: Values, fold: Codes, seed: int) -> dict[str, float]:
+    """τ-b between predictions and accuracies with its bootstrap interval, NaN where undefined.
+
+    Only checkpoints of the same fold are compared: they were predicted by the same ranker.
+    Across folds even a ranker that predicts the mean of what it saw looks anti-correlated.
+    """
+    value = float(within_draws(score, y, fold, np.ones((len(y), 1)))[0])
+    lower, upper = interval(within_draws(score, y, fold, bootstrap_weights(len(y), 1000, seed)))
+    return {"kendall": value, "kendall_lower": lower, "kendall_upper": upper}

@@ -1,0 +1,139 @@
+"""The stage that ranks the checkpoints of an output folder, and cards fitted on such folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from audit import ranking
+from audit.errors import DataError
+from audit.folder.columns import directions_of, judged_columns, measure_of
+from audit.folder.csv_files import read_csv, write_csv
+from audit.folder.currency import file_sha256, is_current, stage_digest
+from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
+from audit.folder.result import optional_table
+from audit.folder.tables import read_measures, wide_frame
+from audit.statistics import MIN_FAMILIES
+
+
+def rank_folder(
+    folder: Path,
+    card: str | Path | None = None,
+    *,
+    abstain: bool = False,
+    leave_out: Literal["auto", "families", "checkpoints"] = "auto",
+) -> pd.DataFrame:
+    """Rank the checkpoints of an output folder, and write `ranking.csv`.
+
+    Measures with a declared direction rank; those without, such as `random`, do not.
+
+    Args:
+        folder: Where `measure` wrote.
+        card: A calibrator card to rank by, shipped (by name) or a file; no accuracy is used then.
+            By default the accuracies that `correlate` found fit a ranker, or, where they are too
+            few, the measures vote in their declared directions.
+        abstain: Outside the card's domain, leave every checkpoint tied.
+        leave_out: What the ranker that predicts a checkpoint has not seen: its family or itself.
+            "auto": its family where there are at least `statistics.MIN_FAMILIES` of them.
+
+    Raises:
+        DataError: A table or the card cannot be used, or every checkpoint failed.
+    """
+    record = read_run(folder)
+    measures = read_measures(folder / MEASURES)
+    wide = wide_frame(measures, optional_table(folder / ACCURACIES))
+    if wide.empty:
+        raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
+    chosen = ranking.load_card(card) if card is not None else None
+    inputs = stage_digest(
+        ("statistics", "ranking", "folder/columns.py"),
+        measures=file_sha256(folder / MEASURES),
+        accuracies=file_sha256(folder / ACCURACIES),
+        seed=record["seed"],
+        card=chosen.model_dump(mode="json") if chosen else None,
+        options=[abstain, leave_out],
+    )
+    path = folder / RANKING
+    if is_current(record.get("ranking"), inputs, path):
+        return read_csv(path, "ranking", ())
+    directions = directions_of(record, wide)
+    if leave_out == "auto":
+        n_families = wide["family"].nunique() if "family" in wide else 0
+        leave_out = "families" if n_families >= MIN_FAMILIES else "checkpoints"
+    if len(wide) == 1:
+        found = _alone(str(wide["checkpoint"].iloc[0]))
+    else:
+        found = ranking.rank_table(
+            wide,
+            directions=directions,
+            measures=[
+                m for m in judged_columns(record, wide)[0] if directions.get(m, "none") != "none"
+            ],
+            families={column: measure_of(record, column) for column in directions},
+            card=chosen,
+            versions=dict(zip(measures["measure"], measures["version"], strict=True)),
+            abstain=abstain,
+            leave_out=leave_out,
+            seed=record["seed"],
+        )
+    write_csv(found.table, path)
+    about = found.to_dict()
+    del about["ranking"]
+    record["ranking"] = {**about, "inputs": inputs, "sha256": file_sha256(path)}
+    write_run(folder, record)
+    return found.table
+
+
+def _alone(checkpoint: str) -> ranking.Ranking:
+    """The ranking of a single checkpoint: first, with no score."""
+    nan = float("nan")
+    row = dict(zip(ranking.RANKING_COLUMNS, (1, checkpoint, nan, nan, nan, ""), strict=True))
+    notes = ["one checkpoint was audited: there is none to rank it against"]
+    return ranking.Ranking(pd.DataFrame([row]), {"mode": "one checkpoint", "notes": notes})
+
+
+def fit_card(
+    folders: Sequence[Path], name: str, measures: Sequence[str] = (), description: str = ""
+) -> ranking.Card:
+    """Fit a calibrator card on audits whose accuracies are known.
+
+    Args:
+        folders: Output folders in which `correlate` has been run; one zoo each.
+        name: Of the card.
+        measures: What the card weighs; by default every measure with a declared direction that
+            has a number for every checkpoint of every zoo.
+        description: For readers.
+
+    Raises:
+        DataError: A folder lacks accuracies, versions of a measure differ, or no measure is left.
+    """
+    zoos: dict[str, pd.DataFrame] = {}
+    versions: dict[str, str] = {}
+    usable: set[str] | None = None
+    for folder in folders:
+        record, tidy = read_run(folder), read_measures(folder / MEASURES)
+        held_out = optional_table(folder / ACCURACIES)
+        if held_out is None:
+            raise DataError(
+                f"{folder} has no {ACCURACIES}: run `genaudit correlate {folder}` first"
+            )
+        wide = wide_frame(tidy, held_out)
+        found = dict(zip(tidy["measure"], tidy["version"], strict=True))
+        for measure_name in versions.keys() & found.keys():
+            if versions[measure_name] != found[measure_name]:
+                raise DataError(
+                    f"{measure_name} has version {versions[measure_name]} in one folder and "
+                    f"{found[measure_name]} in {folder}; measure again"
+                )
+        versions |= found
+        directed = {c for c, way in directions_of(record, wide).items() if way != "none"}
+        whole = {column for column in directed if wide[column].notna().all()}
+        usable = whole if usable is None else usable & whole
+        zoos[folder.name] = wide
+    chosen = list(measures) or sorted(usable or ())
+    if not chosen:
+        raise DataError("no measure has a direction and a number for every checkpoint")
+    return ranking.fit_card(zoos, chosen, name=name, versions=versions, description=description)

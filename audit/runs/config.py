@@ -1,0 +1,263 @@
+"""What decides an audit's numbers (`AuditConfig`) and what does not (`RunOptions`)."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from audit.errors import ConfigError, unknown_name
+from audit.processors import default_threads
+
+
+class _Strict(BaseModel):
+    """Frozen; a key nobody reads is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The items, if there are any (pydantic's own check also fires where one item is wrong)."""
+    if not items:
+        raise PydanticCustomError("too_short", "at least one is needed")
+    return items
+
+
+class DatasetConfig(BaseModel):
+    """`[dataset]`: which plugin reads the training set, with that plugin's own options.
+
+    Attributes:
+        name: Of the dataset plugin.
+        transform: Overrides of the model's data configuration (see `audit.plugin.DataConfig`).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    transform: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every other key: the plugin's options."""
+        return dict(self.model_extra or {})
+
+
+class CheckpointConfig(_Strict):
+    """`[[checkpoints]]`: an architecture and its weights.
+
+    Attributes:
+        model: A timm name, a hub id, or "package.module:factory".
+        weights: A path or glob, one checkpoint per file, named by its stem.
+        model_args: Passed on to the model.
+        pretrained: Let the model source fetch its published weights instead of a file.
+        name: Of the checkpoint; for a glob that matches several files leave it out.
+    """
+
+    model: str
+    weights: str | None = None
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    pretrained: bool = Field(default=False, strict=True)
+    name: str | None = None
+
+
+class MeasuresConfig(_Strict):
+    """`[measures]`: what is computed, and on how much.
+
+    Attributes:
+        include: Names, or the groups "default" and "all".
+        exclude: Names to leave out.
+        images_per_class: Training images of each class that are looked at; 0 means all.
+        batch_size: Images per forward pass; part of every cache key, as it may change bits.
+        layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
+    """
+
+    include: tuple[str, ...] = ("default",)
+    exclude: tuple[str, ...] = ()
+    images_per_class: int = Field(default=100, ge=0, strict=True)
+    batch_size: int = Field(default=64, ge=1, strict=True)
+    layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
+
+
+class HeldOutConfig(_Strict):
+    """`[held_out]`: known accuracies, read by the correlation stage alone.
+
+    Attributes:
+        table: CSV with columns checkpoint, held_out_accuracy, optional train_accuracy, family,
+            n_held_out and hp.*; or a file of published results.
+        format: "table", or the name of a held-out plugin such as "timm_results".
+    """
+
+    table: str
+    format: str = "table"
+
+
+class AuditConfig(_Strict):
+    """Everything that decides an audit's numbers: an `audit.toml`, read and checked.
+
+    Attributes:
+        dataset: The training set.
+        checkpoints: The networks.
+        measures: What is computed.
+        held_out: Known accuracies, or None.
+        seed: Of every random choice.
+        base: The folder that relative paths start from.
+    """
+
+    dataset: DatasetConfig
+    checkpoints: Annotated[tuple[CheckpointConfig, ...], pydantic.AfterValidator(_some)]
+    measures: MeasuresConfig = MeasuresConfig()
+    held_out: HeldOutConfig | None = None
+    seed: int = Field(default=0, ge=0, strict=True)
+    base: Path = Field(default_factory=Path.cwd, exclude=True)
+
+    def path(self, text: str) -> Path:
+        """A path of this configuration, made absolute."""
+        try:
+            return (self.base / Path(text).expanduser()).absolute()
+        except RuntimeError as error:  # "~name" of nobody
+            raise ConfigError(f"path {text!r} names a home folder that does not exist") from error
+
+    @property
+    def dataset_options(self) -> dict[str, Any]:
+        """The dataset plugin's options; `root` made absolute."""
+        options = self.dataset.options
+        if isinstance(options.get("root"), str):
+            options["root"] = str(self.path(options["root"]))
+        return options
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], base: Path, source: str) -> AuditConfig:
+        """Check a configuration.
+
+        Args:
+            content: As TOML gives it.
+            base: The folder that relative paths start from.
+            source: What to call it in messages.
+
+        Raises:
+            ConfigError: A key that is unknown, missing or of the wrong type; all are listed.
+        """
+        lines = list(_not_json(content))
+        if "base" in content:
+            lines.append(f"base: {unknown_name('key', 'base', _known(''))}")
+        try:
+            config = cls.model_validate({**content, "base": base})
+        except pydantic.ValidationError as error:
+            lines += [_explain(problem) for problem in error.errors()]
+        if lines:
+            raise ConfigError(f"{source} cannot be used:\n  " + "\n  ".join(lines))
+        return config
+
+    @classmethod
+    def read(cls, path: Path) -> AuditConfig:
+        """Read and check an `audit.toml`.
+
+        Raises:
+            ConfigError: It cannot be read, is not TOML, or does not fit; the message says where.
+        """
+        try:
+            content = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"configuration {path} cannot be read: {error.strerror or error}; "
+                "`genaudit demo` writes an example"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
+        return cls.parse(content, path.absolute().parent, str(path))
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "": AuditConfig,
+    "checkpoints": CheckpointConfig,
+    "measures": MeasuresConfig,
+    "held_out": HeldOutConfig,
+}
+
+
+#: What pydantic calls a wrong type → what TOML calls the right one.
+_TYPE_NAMES = {
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+}
+
+
+def _known(section: str) -> list[str]:
+    """The keys of a section."""
+    return [name for name in _SECTIONS[section].model_fields if name != "base"]
+
+
+def _explain(problem: Any) -> str:
+    """One line of what pydantic found, in the words of the file."""
+    where = ".".join(str(part) for part in problem["loc"])
+    kind, found = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        section = next((str(part) for part in problem["loc"][:-1]), "")
+        return f"{where}: {unknown_name('key', str(problem['loc'][-1]), _known(section))}"
+    if kind == "missing":
+        return f"{where}: required, but not given"
+    if kind == "too_short":
+        return f"{where}: at least one is needed"
+    if where == "checkpoints" and kind == "tuple_type":
+        return f"{where}: must be a list; write [[checkpoints]] before each"
+    if kind in _TYPE_NAMES:
+        return f"{where}: must be {_TYPE_NAMES[kind]}; found {found!r}"
+    return f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {found!r}"
+
+
+def _not_json(value: Any, where: str = "") -> Iterator[str]:
+    """One line for every value that no cache key can hold: NaN, infinities and dates."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _not_json(part, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _not_json(part, f"{where}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{where}: must be a finite number; found {value}"
+    elif isinstance(value, datetime.date | datetime.time):
+        yield f"{where}: dates and times must be written as strings; found {value}"
+
+
+def default_cache() -> Path:
+    """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("GENAUDIT_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+
+
+class RunOptions(_Strict):
+    """What does not decide numbers: where to write, and what to run on.
+
+    Attributes:
+        output: The output folder.
+        cache: The store's folder.
+        engine: Name of the engine plugin.
+        workers: Processes; 0 runs in this one.
+        device: "auto", "cpu" or "cuda" (numbers of different device classes are never mixed:
+            the device class is part of every cache key).
+        progress: Whether to draw progress bars on standard error.
+    """
+
+    output: Path = Path("genaudit-output")
+    cache: Path = Field(default_factory=default_cache)
+    engine: str = "local"
+    workers: int = Field(default_factory=default_threads, ge=0)
+    device: str = "auto"
+    progress: bool = True

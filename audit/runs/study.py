@@ -1,0 +1,275 @@
+"""A configuration resolved: which checkpoints, which images, which measures, which store."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import audit
+from audit.data.sample import Sample, draw_sample
+from audit.errors import CheckpointError, ConfigError
+from audit.measuring.subject import Subject
+from audit.network.weights import file_digest
+from audit.plugin import MeasureEntry
+from audit.plugin.registry import Registry
+from audit.runs.config import AuditConfig, CheckpointConfig, RunOptions
+from audit.store import Store
+
+_VERSIONS_OF = ("torch", "torchvision", "timm", "gudhi", "numpy", "scikit-learn", "pandas", "numba")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that is settled before the first network is loaded.
+
+    Attributes:
+        config: What decides numbers.
+        options: What does not.
+        registry: Where plugins are looked up.
+        measures: What is computed.
+        sample: The training images that are looked at.
+        subjects: The checkpoints whose weights could be read.
+        refused: Checkpoint → why its weights file could not be read.
+        store: Where numbers go.
+        device: "cpu" or "cuda".
+    """
+
+    config: AuditConfig
+    options: RunOptions
+    registry: Registry
+    measures: tuple[MeasureEntry, ...]
+    sample: Sample
+    subjects: tuple[Subject, ...]
+    refused: dict[str, str]
+    store: Store
+    device: str
+
+    @property
+    def names(self) -> list[str]:
+        """Every checkpoint, readable or not, sorted."""
+        return sorted([*(subject.name for subject in self.subjects), *self.refused])
+
+
+def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Study:
+    """Settle everything a run depends on, so that mistakes show before anything is computed.
+
+    Raises:
+        ConfigError: A name nobody registered, a glob without a file, two checkpoints of one name.
+        DataError: The training set cannot be used.
+    """
+    registry.engine(options.engine)
+    measures = registry.select_measures(config.measures.include, config.measures.exclude)
+    named = expand_checkpoints(config)
+    sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
+    store = Store(options.cache)
+    sample = _draw(config, registry, store)
+    device = resolve_device(options.device)
+    subjects, refused = [], {}
+    for name, entry, path in named:
+        source = sources[entry.model]
+        try:
+            digest = file_digest(path) if path else f"pretrained:{entry.model}"
+        except CheckpointError as error:
+            refused[name] = str(error)
+            continue
+        subjects.append(
+            Subject(
+                name=name,
+                source=source.name,
+                source_version=source.version,
+                source_digest=source.digest(entry.model),
+                model=entry.model,
+                model_args=entry.model_args,
+                weights=path,
+                weights_digest=digest,
+                dataset=config.dataset.name,
+                dataset_options=config.dataset_options,
+                sample=sample,
+                transform=config.dataset.transform,
+                layers=config.measures.layers,
+                batch_size=config.measures.batch_size,
+                device=device,
+                seed=config.seed,
+            )
+        )
+    return Study(
+        config=config,
+        options=options,
+        registry=registry,
+        measures=tuple(measures),
+        sample=sample,
+        subjects=tuple(sorted(subjects, key=lambda subject: subject.name)),
+        refused=refused,
+        store=store,
+        device=device,
+    )
+
+
+def expand_checkpoints(
+    config: AuditConfig,
+) -> list[tuple[str, CheckpointConfig, Path | None]]:
+    """(name, its section, its file) of every checkpoint; a glob gives one per file.
+
+    Raises:
+        ConfigError: No file matches, two checkpoints share a name, or a section names no weights.
+    """
+    found: dict[str, tuple[str, CheckpointConfig, Path | None]] = {}
+    for entry in config.checkpoints:
+        for name, path in _files_of(config, entry):
+            if name in found:
+                raise ConfigError(
+                    f"two checkpoints are named {name!r}: {found[name][2] or found[name][1].model} "
+                    f"and {path or entry.model}; rename one, or set `name` in its section"
+                )
+            found[name] = (name, entry, path)
+    return [found[name] for name in sorted(found)]
+
+
+def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[str, Path | None]]:
+    """(checkpoint name, file) for each checkpoint of one section."""
+    if entry.weights is None:
+        if not entry.pretrained:
+            raise ConfigError(
+                f"[[checkpoints]] model = {entry.model!r}: set `weights` to a file or glob, or "
+                "`pretrained = true`"
+            )
+        return [(entry.name or entry.model.replace("/", "_"), None)]
+    pattern = config.path(entry.weights)
+    if pattern.is_file():
+        return [(entry.name or pattern.stem, pattern)]
+    base = glob.escape(str(config.base))  # a folder's own name may hold glob characters
+    found = glob.glob(str(Path(base) / Path(entry.weights).expanduser()), recursive=True)
+    paths = sorted(Path(text).absolute() for text in found)
+    files = [path for path in paths if path.is_file()]
+    if not files:
+        raise ConfigError(
+            f"[[checkpoints]] weights = {entry.weights!r} matches no file (looked for {pattern})"
+        )
+    if entry.name and len(files) > 1:
+        raise ConfigError(
+            f"[[checkpoints]] weights = {entry.weights!r} matches {len(files)} files, which "
+            f"cannot all be named {entry.name!r}; leave `name` out"
+        )
+    return [(entry.name or path.stem, path) for path in files]
+
+
+def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
+    """The training sample; what is known of unchanged image files is remembered in the store."""
+    dataset = registry.dataset(config.dataset.name)
+    split = dataset.open("train", config.dataset_options)
+    key = {"memo": dataset.name, "version": dataset.version, "options": config.dataset_options}
+    known = store.get(key)
+    memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
+    before = len(memo)
+    sample = draw_sample(split, config.measures.images_per_class or None, config.seed, memo)
+    if len(memo) > before:
+        store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
+    return sample
+
+
+def resolve_device(device: str) -> str:
+    """The device class: "cpu" or "cuda".
+
+    Raises:
+        ConfigError: An unknown device, or CUDA where there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    if device not in ("auto", "cuda"):
+        raise ConfigError(f"unknown device {device!r}; use auto, cpu or cuda")
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise ConfigError("device 'cuda' was asked for, but torch finds no CUDA device here")
+    return "cpu"
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """What `run.json` says of a run before its results: enough to make every number again."""
+    config, sample = study.config, study.sample
+    return {
+        "schema": 1,
+        "genaudit": audit.__version__,
+        "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _VERSIONS_OF},
+        },
+        "config": config.model_dump(mode="json"),
+        "base": str(config.base),
+        "seed": config.seed,
+        "device": study.device,
+        "dtype": "float32",
+        "dataset": {
+            "name": config.dataset.name,
+            "options": config.dataset_options,
+            "class_names": list(sample.class_names),
+            "n_images": sample.n_available,
+            "n_sampled": len(sample.labels),
+            "images_per_class": config.measures.images_per_class,
+            "fingerprint": sample.fingerprint,
+            "excluded": dict(sample.excluded),
+        },
+        "measures": {
+            entry.name: {
+                "version": entry.version,
+                "direction": entry.direction,
+                "invariance": entry.invariance,
+                "cost": entry.cost,
+                "summary": entry.summary,
+                "source": entry.source,
+                "baseline": entry.baseline,
+                "diagnostic": entry.diagnostic,
+                "plugin": study.registry.owners["genaudit_measures", entry.name],
+            }
+            for entry in study.measures
+        },
+        "checkpoints": [_describe_subject(study, subject) for subject in study.subjects],
+    }
+
+
+def _describe_subject(study: Study, subject: Subject) -> dict[str, Any]:
+    """What `run.json` says of one checkpoint."""
+    facts = study.store.get(subject.trace_key("facts"))
+    known = facts.meta if facts else {"data_config": None, "notes": [], "layers": []}
+    return {
+        "checkpoint": subject.name,
+        "model": subject.model,
+        "model_args": dict(subject.model_args),
+        "source": f"{subject.source} {subject.source_version}",
+        "weights": str(subject.weights) if subject.weights else None,
+        "weights_digest": subject.weights_digest,
+        **known,
+    }
+
+
+def _version(distribution: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package runs from, or None where it is installed."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,154 @@
+"""One network looked at closely: its unit table, without a configuration or a lasting store."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from audit.data.sample import draw_sample
+from audit.errors import ConfigError, DataError, unknown_name
+from audit.measuring.subject import Subject
+from audit.measuring.view import CheckpointView
+from audit.network.threads import one_math_thread
+from audit.network.weights import file_digest
+from audit.plugin import ImageSplit
+from audit.plugin.registry import Registry, installed
+from audit.runs.config import CheckpointConfig
+from audit.runs.study import resolve_device
+from audit.store import Store
+from audit.topology import Filtration
+from audit.topology.units import unit_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
+Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit
+
+
+def unit_table(
+    checkpoint_or_module: Checkpoint | nn.Module,
+    dataset: Dataset,
+    layers: Sequence[str] | None = None,
+    filtration: Filtration = "clique",
+    images_per_class: int = 100,
+    *,
+    transform: Mapping[str, Any] | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Feature entropy of every unit of one network for every class.
+
+    Args:
+        checkpoint_or_module: A module in memory (it is copied, and left as it was); or a mapping
+            with the keys of `[[checkpoints]]` (model, weights, model_args, pretrained); or the
+            path of a weights file with its recipe beside it, as `genaudit demo` writes.
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split.
+        layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
+        filtration: "clique" or "cubical".
+        images_per_class: Training images of each class; 0 means all.
+        transform: Overrides of the network's data configuration (`input_size`, `mean`, `std`,
+            `interpolation`, `crop_pct`); required for a module that brings none.
+        batch_size: Images per forward pass.
+        device: "auto", "cpu" or "cuda".
+        seed: Of the choice of images.
+
+    Returns:
+        Columns layer, unit, class_name, n_images, effective_rate (in [0, 1]), birth_entropy and
+        feature_entropy (nats; NaN where no image has a birth), status ("ok", "dead", "constant",
+        "never_born"); one row per layer, unit and class.
+
+    Raises:
+        ConfigError: A name, layer or option that is unknown.
+        DataError: The dataset cannot be used.
+        CheckpointError: The weights cannot be read, or do not fit.
+        UnavailableError: No layer has feature maps this filtration is defined for.
+
+    Example:
+        >>> import timm
+        >>> network = timm.create_model("test_resnet", num_classes=10, in_chans=1)
+        >>> size = {"input_size": [1, 32, 32]}
+        >>> frame = unit_table(network, "digits", images_per_class=2, transform=size)
+        >>> list(frame.columns[:4])
+        ['layer', 'unit', 'class_name', 'n_images']
+    """
+    if filtration not in ("clique", "cubical"):
+        raise unknown_name("filtration", filtration, ["clique", "cubical"])
+    registry = installed()
+    split, name, options = _open(dataset, registry)
+    network = checkpoint_or_module if isinstance(checkpoint_or_module, torch.nn.Module) else None
+    config = _config(checkpoint_or_module)
+    source = registry.models["timm"] if network else registry.model_source(config.model)
+    weights = Path(config.weights).expanduser() if config.weights else None
+    subject = Subject(
+        name=config.name or config.model,
+        source=source.name,
+        source_version=source.version,
+        source_digest="",
+        model=config.model,
+        model_args=config.model_args,
+        weights=weights,
+        weights_digest=file_digest(weights) if weights else "",
+        dataset=name,
+        dataset_options=options,
+        sample=draw_sample(split, images_per_class or None, seed),
+        transform=dict(transform or {}),
+        layers=tuple(layers) if layers is not None else None,
+        batch_size=batch_size,
+        device=resolve_device(device),
+        seed=seed,
+    )
+    with tempfile.TemporaryDirectory() as folder, one_math_thread():
+        view = _NetworkView(subject, Store(Path(folder)), (filtration,), registry, split)
+        view.network = network
+        return unit_frame(view.births(filtration), view.labels, view.class_names)
+
+
+class _NetworkView(CheckpointView):
+    """The view of a network that may be in memory already."""
+
+    network: nn.Module | None = None
+
+    def _network(self) -> nn.Module:
+        return super()._network() if self.network is None else copy.deepcopy(self.network)
+
+
+def _config(checkpoint: Checkpoint | nn.Module) -> CheckpointConfig:
+    """The section of a configuration that would name this checkpoint."""
+    if isinstance(checkpoint, CheckpointConfig):
+        return checkpoint
+    if isinstance(checkpoint, torch.nn.Module):
+        return CheckpointConfig(model=type(checkpoint).__name__)
+    if isinstance(checkpoint, Mapping):
+        return CheckpointConfig.model_validate(dict(checkpoint))
+    path = Path(checkpoint)
+    recipe = path.with_suffix(".json")
+    try:
+        known = json.loads(recipe.read_text("utf-8"))
+        return CheckpointConfig(
+            model=known["recipe"]["model"], model_args=known["model_args"], weights=str(path)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"a weights file alone does not say its architecture, and {recipe} is no recipe; "
+            'give {"model": "resnet18", "weights": PATH, "model_args": {…}} instead'
+        ) from error
+
+
+def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[str, Any]]:
+    """(training split, name of its plugin, options)."""
+    if isinstance(dataset, ImageSplit):
+        return dataset, "", {}
+    options = {"name": dataset} if isinstance(dataset, str) else dict(dataset)
+    if "name" not in options:
+        raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
+    name = str(options.pop("name"))
+    return registry.dataset(name).open("train", options), name, options

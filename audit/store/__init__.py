@@ -1,0 +1,12 @@
+"""What was computed, kept under a key that says all it depends on.
+
+`local` holds the store on disk, `keys` the canonical form of keys.
+"""
+
+from __future__ import annotations
+
+from audit.store._format import Entry
+from audit.store.keys import canonical_json, key_digest
+from audit.store.local import Store
+
+__all__ = ["Store", "Entry", "canonical_json", "key_digest"]

@@ -1,0 +1,20 @@
+"""Keys of the store: JSON in one canonical form, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; equal values give equal text. NaN is refused."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def key_digest(key: Mapping[str, Any]) -> str:
+    """SHA-256 of the key's canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(key).encode()).hexdigest()
