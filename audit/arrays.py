@@ -1,6 +1,6 @@
 """Shapes and codes that arrays carry between the stages.
 
-Letters in shapes: `n` images, `u` units (channels), `c` classes.
+Letters in shapes: `n` images, `u` units (channels), `c` classes, `d` features.
 """
 
 from __future__ import annotations
@@ -18,3 +18,4 @@ UnitBirths = Int32[np.ndarray, "n u"]
 MapFlags = UInt8[np.ndarray, "n u"]
 Labels = Int64[np.ndarray, " n"]
 Logits = Float[np.ndarray, "n c"]
+Features = Float[np.ndarray, "n d"]

@@ -24,7 +24,7 @@ def check_engine(entry: EngineEntry, n_workers: int = 2) -> None:
         PluginError: A promise that is not kept.
     """
     tasks = [3, -1, 4, 1, -5]
-    outcomes = list(entry.run(square, tasks, n_workers))
+    outcomes = list(entry.run(square, tasks, n_workers, {}))
     positions = sorted(position for position, _ in outcomes)
     if positions != list(range(len(tasks))):
         raise PluginError(

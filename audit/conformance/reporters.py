@@ -27,7 +27,7 @@ def check_reporter(entry: ReporterEntry, result: AuditResult, folder: Path) -> l
         name: getattr(result, name).copy()
         for name in ("measures", "ranking", "correlations", "held_out")
     }
-    files = [Path(path) for path in entry.write(result, folder)]
+    files = [Path(path) for path in entry.write(result, folder, {})]
     if not files:
         raise PluginError(f"{owner} must write at least one file; it wrote none")
     written = {path: path for path in folder.rglob("*") if path.is_file()}
@@ -35,7 +35,7 @@ def check_reporter(entry: ReporterEntry, result: AuditResult, folder: Path) -> l
         if path not in written:
             raise PluginError(f"{owner} must write its files under {folder}; {path} is not there")
     before = {path: path.read_bytes() for path in files}
-    entry.write(result, folder)
+    entry.write(result, folder, {})
     for path, content in before.items():
         if path.read_bytes() != content:
             raise PluginError(f"{owner} must write the same bytes every time; {path.name} differs")

@@ -24,9 +24,22 @@ from audit.plugin.entries import (
     KnownCheckpoint,
     MeasureEntry,
     ModelEntry,
+    Part,
     ReporterEntry,
 )
 from audit.plugin.hooks import hookimpl
+from audit.plugin.reducers import (
+    PLAIN,
+    Alteration,
+    Batch,
+    FeatureReducer,
+    GradientReducer,
+    Layer,
+    MapReducer,
+    Reducer,
+    ScoreReducer,
+    Version,
+)
 from audit.plugin.result import AuditResult
 from audit.plugin.values import Measured, Status, Value
 from audit.plugin.view import TrainView
@@ -35,6 +48,7 @@ from audit.topology.layer_births import FLAG_CONSTANT, FLAG_ZERO, Filtration, La
 __all__ = [
     "hookimpl",
     "MeasureEntry",
+    "Part",
     "Measured",
     "Value",
     "Status",
@@ -42,6 +56,16 @@ __all__ = [
     "Invariance",
     "Cost",
     "TrainView",
+    "Layer",
+    "Reducer",
+    "MapReducer",
+    "FeatureReducer",
+    "ScoreReducer",
+    "GradientReducer",
+    "Batch",
+    "Version",
+    "Alteration",
+    "PLAIN",
     "LayerBirths",
     "Filtration",
     "FLAG_CONSTANT",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from audit.plugin.datasets import DataConfig, ImageSplit, Split
+from audit.plugin.reducers import Reducer
 from audit.plugin.result import AuditResult
 from audit.plugin.values import Measured
 from audit.plugin.view import TrainView
@@ -20,6 +22,27 @@ if TYPE_CHECKING:
 Direction: TypeAlias = Literal["higher", "lower", "none"]
 Invariance: TypeAlias = Literal["node-wise", "layer-uniform", "none"]
 Cost: TypeAlias = Literal["weights", "forward", "topology", "backward"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One number beside a measure's own: a layer, a slope, a quantile.
+
+    Attributes:
+        name: The suffix `compute` gives it, or a pattern with `*`, such as "layer_*".
+        summary: One line: what quantity it is.
+        direction: Which values predict better generalization; its own, not the measure's.
+        judged: Whether it is set against accuracies and ranked by. Every judged column makes the
+            others' p-values larger (Holm), so judge what stands for a claim of its own.
+        by_depth: Whether it is one of a series over layers, from shallow to deep; reports draw
+            such series.
+    """
+
+    name: str
+    summary: str
+    direction: Direction = "none"
+    judged: bool = False
+    by_depth: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,10 +59,19 @@ class MeasureEntry:
         invariance: The weight rescalings that leave it unchanged (evaluation.md).
         cost: The dearest thing it needs.
         source: Paper, equation, and every deviation.
-        filtrations: Whose births `compute` asks the view for; taken in one forward pass.
+        unit: Of the number, such as "nats"; empty for counts and plain numbers.
+        parts: What else `compute` may give beside "".
+        filtrations: Whose births `compute` asks the view for; taken on the shared pass.
+        features: Whether `compute` asks the view for penultimate features; likewise.
+        reducers: What is kept of shared passes for `compute`, which asks for `view.reduced(…)`.
+        passes: Forward passes over the sample that `compute` makes itself, on images of its own;
+            those of births, features and reducers are known from their declarations.
         baseline: Whether it is always reported, as a mark to beat.
+        control: Whether every measure is tested for what it adds to this one.
+        called: What a sentence calls it, such as "parameter count"; by default its name in words.
         diagnostic: Whether it only explains other measures, and is neither judged nor ranked by.
         default: Whether "default" in a configuration includes it.
+        order: Its place in reports among measures drawn over depth, lower first.
     """
 
     name: str
@@ -50,10 +82,30 @@ class MeasureEntry:
     invariance: Invariance
     cost: Cost
     source: str = ""
+    unit: str = ""
+    parts: tuple[Part, ...] = ()
     filtrations: tuple[Filtration, ...] = ()
+    features: bool = False
+    reducers: tuple[type[Reducer], ...] = ()
+    passes: float = 0.0
     baseline: bool = False
+    control: bool = False
+    called: str = ""
     diagnostic: bool = False
     default: bool = True
+    order: int = 100
+
+    def part(self, suffix: str) -> Part | None:
+        """The declaration of a part, by its suffix; None if there is none.
+
+        An exact name goes before a pattern. "" is declared by the measure itself.
+        """
+        if not suffix:
+            judged = not self.diagnostic
+            return Part(name="", summary=self.summary, direction=self.direction, judged=judged)
+        exact = (part for part in self.parts if part.name == suffix)
+        fits = (part for part in self.parts if fnmatch.fnmatchcase(suffix, part.name))
+        return next(exact, None) or next(fits, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +120,13 @@ class ModelEntry:
         names: References it can list (for suggestions and `genaudit models`).
         create: (reference, arguments, pretrained) → the network, on the CPU.
         data_config: (network, its input channels, or None if unknown) → how images are prepared.
-        digest: Reference → digest of the code behind it where `version` does not settle it.
+        digest: Reference → digest of all code and configuration behind it that `version` does not
+            settle; part of every cache key.
+        reads: (reference, arguments) → the files that `create` reads with pretrained true, whose
+            digests then stand for the weights; None where that cannot be told beforehand, and
+            then the network is built and its tensors are digested.
+        recognises: Whether a network in memory is of the kind this source builds, so that
+            `data_config` can tell how its images are prepared.
     """
 
     name: str
@@ -79,6 +137,8 @@ class ModelEntry:
     create: Callable[[str, Mapping[str, Any], bool], torch.nn.Module]
     data_config: Callable[[torch.nn.Module, Mapping[str, Any]], DataConfig]
     digest: Callable[[str], str] = lambda reference: ""
+    reads: Callable[[str, Mapping[str, Any]], Sequence[Path] | None] = lambda reference, args: None
+    recognises: Callable[[torch.nn.Module], bool] = lambda module: False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +151,8 @@ class DatasetEntry:
         version: Changes whenever the images or labels it yields do.
         open: (split, options) → the split. Measures are only ever given "train".
         options: Names of the options it accepts.
+        locations: Those options that only say where files lie. What is read there is digested, so
+            they are no part of cache keys, and a folder that moved is not measured again.
     """
 
     name: str
@@ -98,6 +160,7 @@ class DatasetEntry:
     version: str
     open: Callable[[Split, Mapping[str, Any]], ImageSplit]
     options: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
 
 
 class KnownCheckpoint(NamedTuple):
@@ -140,15 +203,19 @@ class EngineEntry:
         name: As `--engine` names it.
         summary: One line: where tasks run.
         version: Of the engine.
-        run: (function, tasks, n_workers) → pairs (position of the task, result or exception) as
-            they finish. The function and the tasks can be pickled. A task whose process died
-            yields a `MeasureError` saying how.
+        run: (function, tasks, n_workers, options) → pairs (position of the task, result or
+            exception) as they finish. The function and the tasks can be pickled. A task whose
+            process died yields a `MeasureError` saying how.
+        options: Names of the options it accepts.
     """
 
     name: str
     summary: str
     version: str
-    run: Callable[[Callable[[Any], Any], Sequence[Any], int], Iterable[tuple[int, Any]]]
+    run: Callable[
+        [Callable[[Any], Any], Sequence[Any], int, Mapping[str, Any]], Iterable[tuple[int, Any]]
+    ]
+    options: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,10 +226,14 @@ class ReporterEntry:
         name: Of the form, such as "html".
         summary: One line: what it writes.
         version: Of the reporter.
-        write: (result, folder) → the files written.
+        write: (result, folder, options) → the files written.
+        options: Names of the options it accepts.
+        default: Whether it writes where a configuration names no reporters.
     """
 
     name: str
     summary: str
     version: str
-    write: Callable[[AuditResult, Path], Sequence[Path]]
+    write: Callable[[AuditResult, Path, Mapping[str, Any]], Sequence[Path]]
+    options: tuple[str, ...] = ()
+    default: bool = True

@@ -192,7 +192,7 @@ def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
         disable=not study.options.progress,
     )
     with bar:
-        for index, result in engine.run(perform, tasks, workers):
+        for index, result in engine.run(perform, tasks, workers, {}):
             failed = isinstance(result, BaseException)
             outcomes[subjects[index].name] = Outcome(explain(result), {}) if failed else result
             bar.update()

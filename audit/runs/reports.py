@@ -18,5 +18,5 @@ def report_folder(folder: Path, registry: Registry) -> AuditResult:
     """
     result = read_result(folder)
     for reporter in registry.reporters.values():
-        reporter.write(result, folder)
+        reporter.write(result, folder, {})
     return result

@@ -77,7 +77,7 @@ def _train_zoo(tasks: list[TrainTask], options: RunOptions) -> None:
     )
     engine = installed().engine(options.engine)
     with bar:
-        for index, result in engine.run(train, missing, min(options.workers, len(missing))):
+        for index, result in engine.run(train, missing, min(options.workers, len(missing)), {}):
             if isinstance(result, BaseException):
                 name = missing[index].recipe.name
                 raise AuditError(f"checkpoint {name} could not be trained: {result}") from result

@@ -35,7 +35,10 @@ _GRACE_SECONDS = 2.0
 
 
 def run(
-    function: Callable[[Any], Any], tasks: Sequence[Any], n_workers: int
+    function: Callable[[Any], Any],
+    tasks: Sequence[Any],
+    n_workers: int,
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Run every task and yield (position, result or exception) as they finish.
 
@@ -47,6 +50,7 @@ def run(
         function: Of one task; can be pickled.
         tasks: Can be pickled.
         n_workers: Processes; 0 runs the tasks in this process.
+        options: None is known yet.
 
     Raises:
         MeasureError: Worker processes cannot be started.

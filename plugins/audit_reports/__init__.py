@@ -5,22 +5,23 @@ A plugin like any third party's: everything it knows comes from the `AuditResult
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from audit.plugin import AuditResult, ReporterEntry, hookimpl
 
 VERSION = "1"
 
 
-def write_html(result: AuditResult, folder: Path) -> Sequence[Path]:
+def write_html(result: AuditResult, folder: Path, options: Mapping[str, Any]) -> Sequence[Path]:
     """Write `report.html`; see `audit_reports.page`."""
     from audit_reports import page
 
     return [page.write(result, folder)]
 
 
-def write_json(result: AuditResult, folder: Path) -> Sequence[Path]:
+def write_json(result: AuditResult, folder: Path, options: Mapping[str, Any]) -> Sequence[Path]:
     """Write `results.json`; see `audit_reports.results`."""
     from audit_reports import results
 
