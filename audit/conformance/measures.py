@@ -6,26 +6,31 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.arrays import Logits
+from audit.arrays import Features, Logits
 from audit.conformance.views import ReferenceNetwork, reference_view, rescaled
 from audit.errors import PluginError, UnavailableError
 from audit.plugin import (
     Cost,
     DataConfig,
     Direction,
+    GradientReducer,
     Invariance,
+    Layer,
     MeasureEntry,
+    Reducer,
     Status,
     TrainView,
     Value,
 )
 from audit.topology import Filtration, LayerBirths
+
+R = TypeVar("R", bound=Reducer)
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
 _PART: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
@@ -55,6 +60,7 @@ def check_measure(entry: MeasureEntry, view: TrainView | None = None) -> dict[st
     first = _values(entry, watched)
     _check_untouched(entry, before, _state(watched.module))
     _check_asked(entry, watched)
+    _check_parts(entry, first)
     second = _values(entry, watched)
     if list(first) != list(second):
         raise PluginError(
@@ -182,7 +188,9 @@ class _WatchedView(TrainView):
     def __init__(self, view: TrainView) -> None:
         self.checkpoint, self.seed = view.checkpoint, view.seed
         self.class_names, self.labels = view.class_names, view.labels
+        self.weights_digest = view.weights_digest
         self.asked: set[str] = set()
+        self.reducers: set[type[Reducer]] = set()
         self._view = view
 
     @property
@@ -193,20 +201,47 @@ class _WatchedView(TrainView):
     def data_config(self) -> DataConfig:
         return self._view.data_config
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._view.layers
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         self.asked.add("batches")
         return self._view.batches()
+
+    def scores(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
+        self.asked.add("scores")
+        return self._view.scores(images, module)
 
     def logits(self) -> Logits:
         self.asked.add("logits")
         return self._view.logits()
 
+    def features(self) -> Features:
+        self.asked.add("features")
+        return self._view.features()
+
     def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
         self.asked.add(filtration)
         return self._view.births(filtration)
 
-    def generator(self, purpose: str) -> np.random.Generator:
-        return self._view.generator(purpose)
+    def reduced(self, reducer: type[R]) -> R:
+        self.reducers.add(reducer)
+        self.asked.add("gradients" if issubclass(reducer, GradientReducer) else "reduced")
+        return self._view.reduced(reducer)
+
+    def initial_weights(self) -> Mapping[str, Tensor]:
+        return self._view.initial_weights()
+
+
+def _check_parts(entry: MeasureEntry, parts: Mapping[str, Value]) -> None:
+    """Every part must be declared, with a direction of its own."""
+    undeclared = [part for part in parts if entry.part(part) is None]
+    if undeclared:
+        raise PluginError(
+            f"measure {entry.name!r} gives the parts {undeclared}; `parts` must declare them, and "
+            f"declares {[part.name for part in entry.parts]}"
+        )
 
 
 def _check_asked(entry: MeasureEntry, view: _WatchedView) -> None:
@@ -218,7 +253,20 @@ def _check_asked(entry: MeasureEntry, view: _WatchedView) -> None:
             f"measure {entry.name!r} asks for births under {sorted(undeclared)}; its filtrations "
             f"must say so, and are {entry.filtrations}"
         )
+    undeclared_reducers = [kind.__name__ for kind in view.reducers - set(entry.reducers)]
+    if undeclared_reducers:
+        raise PluginError(
+            f"measure {entry.name!r} asks for what {sorted(undeclared_reducers)} keep; its "
+            "`reducers` must name them, so that they ride on the shared passes"
+        )
+    if "features" in view.asked and not entry.features:
+        raise PluginError(
+            f"measure {entry.name!r} asks for features; it must declare `features=True`, so that "
+            "they are taken along on the shared pass"
+        )
     least: Cost = "topology" if births else "forward" if view.asked else "weights"
+    if "gradients" in view.asked:
+        least = "backward"
     if _COSTS.index(entry.cost) < _COSTS.index(least):
         raise PluginError(
             f"measure {entry.name!r} declares cost {entry.cost!r}, but asks the view for "

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import copy
-import functools
+import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.arrays import Logits
-from audit.errors import DataError, UnavailableError
-from audit.network.forward import stream_maps
-from audit.network.layers import choose_layers
-from audit.plugin import DataConfig, TrainView
-from audit.topology import FLAG_CONSTANT, FLAG_ZERO, Filtration, LayerBirths, birth_levels
+from audit.errors import DataError
+from audit.measuring.view import NetworkView, Wanted
+from audit.network.digests import state_digest
+from audit.plugin import PLAIN, Batch, DataConfig
 
 
-class ArrayView(TrainView):
+class ArrayView(NetworkView):
     """A `TrainView` of a network and images in memory, for tests and for a first look at a measure.
+
+    The passes are those of a real audit; what they give is remembered in memory.
 
     Args:
         module: A network; a copy of it is put in eval mode.
@@ -34,6 +34,7 @@ class ArrayView(TrainView):
         batch_size: Images per forward pass.
         checkpoint: Name of the checkpoint.
         seed: Of every random choice.
+        initial: The network before training.
 
     Raises:
         DataError: Images and labels do not fit each other.
@@ -51,7 +52,9 @@ class ArrayView(TrainView):
         batch_size: int = 16,
         checkpoint: str = "arrays",
         seed: int = 0,
+        initial: nn.Module | None = None,
     ) -> None:
+        super().__init__(Wanted())
         self.labels = np.asarray(labels, np.int64)
         if images.ndim != 4 or self.labels.shape != (len(images),):
             raise DataError(
@@ -62,10 +65,12 @@ class ArrayView(TrainView):
         self.class_names = tuple(class_names or map(str, range(n_classes)))
         self.checkpoint, self.seed = checkpoint, seed
         self._module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.weights_digest = hashlib.sha256(state_digest(self._module).encode()).hexdigest()
         self._images = images
         self._config = data_config
-        self._paths = layers
+        self._layer_paths = layers
         self._batch_size = batch_size
+        self._initial = initial
 
     @property
     def module(self) -> nn.Module:
@@ -80,65 +85,20 @@ class ArrayView(TrainView):
         channels, height, width = self._images.shape[1:]
         return DataConfig((channels, height, width), (0.0,) * channels, (1.0,) * channels)
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def _paths(self) -> Sequence[str] | None:
+        return self._layer_paths
+
+    def initial_weights(self) -> Mapping[str, Tensor]:
+        """The state of the network before training, where it was given."""
+        return super().initial_weights() if self._initial is None else self._initial.state_dict()
+
+    def stretches(self) -> Iterator[Batch]:
         """Images and labels, in order."""
         labels = torch.from_numpy(self.labels)
         for start in range(0, len(labels), self._batch_size):
-            rows = slice(start, start + self._batch_size)
-            yield self._images[rows], labels[rows]
-
-    @functools.cached_property
-    def _logits(self) -> Logits:
-        with torch.no_grad():
-            return torch.cat([self._module(images) for images, _ in self.batches()]).numpy()
-
-    def logits(self) -> Logits:
-        """The network's outputs, shape (n, c)."""
-        return self._logits
-
-    @functools.cached_property
-    def _maps(self) -> list[tuple[str, np.ndarray]]:
-        """Name and feature maps (n, u, h, w) of every chosen layer."""
-        specs = choose_layers(self._module, self._images[:1], self._paths)
-        parts: list[list[np.ndarray]] = [[] for _ in specs]
-        for images, _ in self.batches():
-            stream_maps(
-                self._module,
-                specs,
-                images,
-                lambda index, maps: parts[index].append(maps.float().numpy().copy()),
-            )
-        names = [spec.name for spec in specs]
-        return [(n, np.concatenate(part)) for n, part in zip(names, parts, strict=True)]
-
-    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
-        """Birth levels in the layers this filtration is defined for; `tied_rate` is not measured.
-
-        Raises:
-            UnavailableError: There is no such layer.
-        """
-        found = tuple(
-            _births(name, maps, filtration)
-            for name, maps in self._maps
-            if filtration == "cubical" or maps.shape[-1] == maps.shape[-2]
-        )
-        if not found:
-            raise UnavailableError(f"no layer has maps the {filtration} filtration is defined for")
-        return found
-
-
-def _births(name: str, maps: np.ndarray, filtration: Filtration) -> LayerBirths:
-    """Births and flags of the maps (n, u, h, w) of one layer."""
-    low, high = maps.min((2, 3)), maps.max((2, 3))
-    constant, zero = low == high, (low == 0) & (high == 0)
-    return LayerBirths(
-        layer=name,
-        height=maps.shape[2],
-        width=maps.shape[3],
-        birth_levels=birth_levels(maps, filtration=filtration),
-        flags=(constant * FLAG_CONSTANT + zero * FLAG_ZERO).astype(np.uint8),
-        tied_rate=math.nan,
-    )
+            stop = min(start + self._batch_size, len(labels))
+            yield Batch(PLAIN, np.arange(start, stop), labels[start:stop], self._images[start:stop])
 
 
 class ReferenceNetwork(nn.Module):

@@ -162,8 +162,8 @@ class _Ring(Alteration):
             if label in self._last:
                 pairs.append((image + self._last[label]) / 2)
                 classes.append(label)
-            self._first.setdefault(label, image)
-            self._last[label] = image
+            self._first.setdefault(label, image.clone())
+            self._last[label] = image.clone()
             self._n_seen[label] = self._n_seen.get(label, 0) + 1
         return self._batch(batch.labels, pairs, classes)
 

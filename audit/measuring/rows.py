@@ -1,16 +1,25 @@
-"""What a measure returned, checked, and its rows of the measures table."""
+"""What was computed of one checkpoint, as it is kept, and as rows of tables.
+
+Everything a run needs of a checkpoint is one entry of the store: the values of its measures, its
+unit tables, and the facts that the run's record tells.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
 
 from audit.errors import MeasureError
-from audit.measuring.subject import Subject
-from audit.plugin import Measured, MeasureEntry, Value
+from audit.plugin import Measured, Value
 from audit.store import Entry
+
+if TYPE_CHECKING:
+    from audit.measuring.subject import Provided
 
 
 def checked_values(measured: Measured) -> dict[str, Value]:
@@ -37,19 +46,84 @@ def checked_values(measured: Measured) -> dict[str, Value]:
     return found
 
 
-def measure_rows(subject: Subject, entry: MeasureEntry, found: Entry) -> list[dict[str, Any]]:
-    """Rows of the measures table from what the store holds of one measure."""
+def measured_meta(values: Mapping[str, Value], seconds: float) -> dict[str, Any]:
+    """A measure's values as an entry's meta holds them."""
+    return {
+        "seconds": seconds,
+        "values": {
+            suffix: [None if math.isnan(v.value) else v.value, v.status, v.reason]
+            for suffix, v in values.items()
+        },
+    }
+
+
+def row_entry(
+    measures: Mapping[str, dict[str, Any]],
+    units: Mapping[str, pd.DataFrame],
+    facts: Mapping[str, Any],
+) -> Entry:
+    """The entry that holds all of a checkpoint.
+
+    Args:
+        measures: Name → what `measured_meta` made.
+        units: Filtration → unit table.
+        facts: For the run's record.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    words: dict[str, dict[str, list[str]]] = {}
+    for filtration, frame in units.items():
+        words[filtration] = {}
+        for column in map(str, frame):
+            values = frame[column]
+            if not pd.api.types.is_numeric_dtype(values):
+                codes, names = pd.factorize(values)
+                words[filtration][column] = [str(name) for name in names]
+                arrays[f"{filtration}.{column}"] = codes.astype(np.int32)
+            else:
+                arrays[f"{filtration}.{column}"] = values.to_numpy()
+    columns = {filtration: list(map(str, frame)) for filtration, frame in units.items()}
+    meta = {"measures": measures, "words": words, "columns": columns, "facts": facts}
+    return Entry(arrays, meta)
+
+
+def measure_rows(
+    checkpoint: str, measures: Iterable[Provided], entry: Entry
+) -> list[dict[str, Any]]:
+    """Rows of the measures table from what the store holds of a checkpoint."""
     rows = []
-    for suffix, (number, status, reason) in found.meta["values"].items():
-        rows.append(
-            {
-                "checkpoint": subject.name,
-                "measure": f"{entry.name}.{suffix}" if suffix else entry.name,
-                "version": entry.version,
-                "value": math.nan if number is None else number,
-                "status": status,
-                "reason": reason,
-                "seconds": found.meta["seconds"],
-            }
-        )
+    for measure in measures:
+        found = entry.meta["measures"][measure.name]
+        for suffix, (number, status, reason) in found["values"].items():
+            rows.append(
+                {
+                    "checkpoint": checkpoint,
+                    "measure": f"{measure.name}.{suffix}" if suffix else measure.name,
+                    "version": measure.version,
+                    "value": math.nan if number is None else number,
+                    "status": status,
+                    "reason": reason,
+                    "seconds": found["seconds"],
+                }
+            )
     return rows
+
+
+def unit_rows(checkpoint: str, entry: Entry) -> list[pd.DataFrame]:
+    """The unit tables of a checkpoint from what the store holds of it, one per filtration.
+
+    Returns:
+        Columns checkpoint, filtration, layer, unit, class_name, n_images, effective_rate,
+        birth_entropy, feature_entropy, status.
+    """
+    tables = []
+    for filtration, names in entry.meta["columns"].items():
+        columns: dict[str, Any] = {}
+        for column in names:
+            values = entry.arrays[f"{filtration}.{column}"]
+            words = entry.meta["words"][filtration].get(column)
+            columns[column] = values if words is None else pd.Categorical.from_codes(values, words)
+        frame = pd.DataFrame(columns)
+        frame.insert(0, "filtration", filtration)
+        frame.insert(0, "checkpoint", checkpoint)
+        tables.append(frame)
+    return tables

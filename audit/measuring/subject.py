@@ -1,19 +1,54 @@
-"""A checkpoint and the sample it is audited on, as plain data, and the keys of its numbers."""
+"""A checkpoint and the sample it is audited on, as plain data, and the keys of its numbers.
+
+A key holds all that decides a number, so that a number from the store is what a fresh computation
+would give: digests of every file that is read, versions of the plugins and libraries at work, the
+images, how they are prepared, and the seed. What only says where things lie is no part of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
 
 from audit.data.sample import Sample
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
 #: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
-TRACE_VERSION: Final = "2"
+TRACE_VERSION: Final = "3"
+
+#: Changes whenever a column of the unit table would.
+UNITS_VERSION: Final = "1"
+
+#: Libraries whose arithmetic or decoding decides numbers of a forward pass.
+TRACE_LIBRARIES: Final = ("torch", "torchvision", "pillow")
+
+#: Libraries whose arithmetic decides numbers of measures beyond that.
+MEASURE_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "gudhi")
+
+
+def installed_libraries() -> dict[str, str]:
+    """The versions of the libraries that decide numbers, by name."""
+    return {name: metadata.version(name) for name in (*TRACE_LIBRARIES, *MEASURE_LIBRARIES)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provided:
+    """Something a plugin provides: what it is, by name and version, and who brought it.
+
+    Attributes:
+        name: Of the entry.
+        version: Of the entry, as it declares it.
+        origin: "distribution version" that brought the plugin, or "".
+    """
+
+    name: str
+    version: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        return f"version {self.version}" + (f" (of {self.origin})" if self.origin else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,65 +59,111 @@ class Subject:
 
     Attributes:
         name: Of the checkpoint.
-        source: Name of the model source that builds the network.
-        source_version: Its version.
+        model_source: What builds the network.
         source_digest: Digest of the code behind the reference, or "".
         model: The reference the source understands.
         model_args: Passed on to it.
-        weights: The file, or None where the source fetches published weights.
-        weights_digest: SHA-256 of the file; "pretrained" without one.
-        dataset: Name of the dataset plugin.
+        weights: The file, or None where the source has published weights.
+        weights_digest: SHA-256 of the file; without one, of the files that the source reads, or
+            of the tensors of the network it builds.
+        built: Whether `weights_digest` is that of the tensors of the built network.
+        init: The file with the weights before training, or None.
+        init_digest: Its SHA-256, or "".
+        data_source: What reads the images.
         dataset_options: Its options.
+        dataset_locations: Names of those options that only say where files lie.
         sample: Which training images.
         transform: Overrides of the data configuration.
         layers: Paths of the layers to take maps from, or None: chosen by rule.
         batch_size: Images per forward pass.
         device: "cpu" or "cuda".
         seed: Of the run.
+        libraries: Versions of the libraries that decide numbers, where the run was planned.
     """
 
     name: str
-    source: str
-    source_version: str
+    model_source: Provided
     source_digest: str
     model: str
     model_args: Mapping[str, Any]
     weights: Path | None
     weights_digest: str
-    dataset: str
+    built: bool = False
+    init: Path | None = None
+    init_digest: str = ""
+    data_source: Provided
     dataset_options: Mapping[str, Any]
+    dataset_locations: tuple[str, ...] = ()
     sample: Sample
     transform: Mapping[str, Any]
     layers: tuple[str, ...] | None
     batch_size: int
     device: str
     seed: int
+    libraries: Mapping[str, str] = dataclasses.field(default_factory=installed_libraries)
+
+    @property
+    def source(self) -> str:
+        """Name of the model source."""
+        return self.model_source.name
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset plugin."""
+        return self.data_source.name
 
     @property
     def key(self) -> dict[str, Any]:
-        """All that decides the numbers of any measure, as a store key."""
+        """All that decides the forward pass, as a store key."""
+        options = {
+            name: value
+            for name, value in self.dataset_options.items()
+            if name not in self.dataset_locations
+        }
         return {
             "trace": TRACE_VERSION,
             "weights": self.weights_digest,
             "model": {
-                "source": self.source,
-                "version": self.source_version,
+                **dataclasses.asdict(self.model_source),
                 "digest": self.source_digest,
                 "reference": self.model,
                 "args": dict(self.model_args),
             },
+            "dataset": {**dataclasses.asdict(self.data_source), "options": options},
             "data": self.sample.fingerprint,
             "transform": dict(self.transform),
             "layers": list(self.layers) if self.layers is not None else None,
             "batch_size": self.batch_size,
             "dtype": "float32",
             "device": self.device,
+            "libraries": {name: self.libraries.get(name) for name in TRACE_LIBRARIES},
         }
 
-    def measure_key(self, measure: str, version: str) -> dict[str, Any]:
-        """The store key of a measure's values."""
-        return {**self.key, "measure": measure, "version": version, "seed": self.seed}
-
     def trace_key(self, part: str) -> dict[str, Any]:
-        """The store key of a product of the forward pass: "logits", "facts", or births."""
+        """The store key of a product of the forward pass: outputs, features, facts, or births."""
         return {**self.key, "part": part}
+
+    def measure_key(self, measure: Provided) -> dict[str, Any]:
+        """The store key of a measure's values."""
+        return {**self._measured, "measure": dataclasses.asdict(measure)}
+
+    def row_key(self, measures: Sequence[Provided], filtrations: Sequence[str]) -> dict[str, Any]:
+        """The store key of all rows of these measures and unit tables together.
+
+        A run that finds this entry reads nothing else of the checkpoint.
+        """
+        return {
+            **self._measured,
+            "rows": [dataclasses.asdict(measure) for measure in measures],
+            "units": {"version": UNITS_VERSION, "filtrations": list(filtrations)},
+        }
+
+    @property
+    def _measured(self) -> dict[str, Any]:
+        """All that decides a measure beside the measure itself."""
+        return {
+            **self.key,
+            "seed": self.seed,
+            "init": self.init_digest,
+            "libraries": dict(self.libraries),
+        }

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any
 
-from audit.errors import AuditError, StoreError, UnavailableError
-from audit.measuring.rows import checked_values
-from audit.measuring.subject import Subject
-from audit.measuring.unit_tables import keep_units
-from audit.measuring.view import CheckpointView
+import pandas as pd
+
+from audit.errors import AuditError, MeasureError, PluginError, StoreError, UnavailableError
+from audit.measuring._boundary import attempt
+from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.rows import checked_values, measured_meta, row_entry
+from audit.measuring.subject import Provided, Subject, installed_libraries
+from audit.measuring.view import Wanted
 from audit.network.threads import one_math_thread
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry, installed
 from audit.store import Store
 from audit.topology import Filtration
+from audit.topology.units import unit_frame
 
-T = TypeVar("T")
-_log = logging.getLogger("genaudit.measuring")
+if TYPE_CHECKING:
+    from audit.topology import LayerBirths
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,31 +41,71 @@ class Outcome:
     failures: Mapping[str, str]
 
 
-def filtrations_of(measures: Sequence[MeasureEntry]) -> tuple[Filtration, ...]:
-    """The filtrations that these measures need, sorted."""
-    return tuple(sorted({name for entry in measures for name in entry.filtrations}))
-
-
 def explain(error: BaseException) -> str:
     """An exception in one line: our own errors by their message, others with their type."""
     text = " ".join(str(error).split())
     return text if isinstance(error, AuditError) else f"{type(error).__name__}: {text}"
 
 
+def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Provided, ...]:
+    """Measures by name, version and who brought them."""
+    return tuple(
+        Provided(entry.name, entry.version, registry.origin("genaudit_measures", entry.name))
+        for entry in measures
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A subject, the names of the measures it needs, and the store's folder: plain data."""
+    """A subject, the measures it needs, and the store's folder: plain data."""
 
     subject: Subject
-    measures: tuple[str, ...]
+    measures: tuple[Provided, ...]
     cache: Path
 
 
 def perform(task: Task) -> Outcome:
-    """Run one task in whatever process this is, with the plugins installed here."""
+    """Run one task in whatever process this is, with the plugins installed here.
+
+    Raises:
+        PluginError: A plugin or library here is another than the one the run was planned with.
+    """
     registry = installed()
-    measures = [registry.measures[name] for name in task.measures]
+    check_versions(task, registry)
+    measures = [registry.measures[measure.name] for measure in task.measures]
     return audit_checkpoint(task.subject, measures, Store(task.cache), registry)
+
+
+def check_versions(task: Task, registry: Registry) -> None:
+    """Refuse to work with other plugins or libraries than the run was planned with.
+
+    Raises:
+        PluginError: One is missing here or has another version; both versions are named.
+    """
+    subject = task.subject
+    hooks: dict[str, tuple[str, Mapping[str, Any], tuple[Provided, ...]]] = {
+        "measure": ("genaudit_measures", registry.measures, task.measures),
+        "model source": ("genaudit_models", registry.models, (subject.model_source,)),
+        "dataset": ("genaudit_datasets", registry.datasets, (subject.data_source,)),
+    }
+    for kind, (hook, entries, planned) in hooks.items():
+        for wanted in planned:
+            entry: Any = entries.get(wanted.name)
+            found = entry and Provided(
+                wanted.name, entry.version, registry.origin(hook, wanted.name)
+            )
+            if found != wanted:
+                raise PluginError(
+                    f"{kind} {wanted.name!r} has {found or 'no plugin'} in this worker, but the "
+                    f"run was planned with {wanted}: install the same plugins everywhere"
+                )
+    here = installed_libraries()
+    for name, version in subject.libraries.items():
+        if here.get(name) != version:
+            raise PluginError(
+                f"this worker has {name} {here.get(name)}, but the run was planned with {name} "
+                f"{version}: install the same versions everywhere"
+            )
 
 
 def audit_checkpoint(
@@ -74,60 +116,87 @@ def audit_checkpoint(
     Args:
         subject: The checkpoint and the training sample.
         measures: What to compute.
-        store: Where numbers go.
+        store: Where numbers go: each measure for itself, and all rows together.
         registry: Where plugins are looked up.
     """
-    failures: dict[str, str] = {}
-
-    def steps() -> None:
-        started = time.perf_counter()
-        view = CheckpointView(subject, store, filtrations_of(measures), registry)
-        view.logits()
-        for filtration in filtrations_of(measures):
-            keep_units(subject, view, filtration, store)
-        seconds = round(time.perf_counter() - started, 4)
-        store.note({"checkpoint": subject.name, "stage": "trace", "seconds": seconds})
-        for entry in measures:
-            if store.get(subject.measure_key(entry.name, entry.version)) is None:
-                reason = _keep_measure(subject, view, entry, store)
-                if reason:
-                    failures[entry.name] = reason
-
+    work = _Work(subject, measures, store, registry)
     with one_math_thread():
-        _, error = _attempt(steps)
+        _, error = attempt(work.run)
     if error is None:
-        return Outcome("", failures)
+        return Outcome("", work.failures)
     with contextlib.suppress(StoreError):  # the reason counts, not that it could not be noted
         store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
-    return Outcome(explain(error), failures)
+    return Outcome(explain(error), work.failures)
 
 
-def _attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """A step's result, or its exception: the boundary where a failure becomes one row."""
-    try:
-        return step(), None
-    except Exception as error:  # noqa: BLE001  networks and plugins may raise anything
-        _log.debug("a step failed", exc_info=True)
-        return None, error
+class _Work:
+    """What `audit_checkpoint` does, step by step."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        measures: Sequence[MeasureEntry],
+        store: Store,
+        registry: Registry,
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        self._subject, self._store = subject, store
+        self._entries = dict(zip(provided(registry, measures), measures, strict=True))
+        self._found: dict[Provided, dict[str, Any]] = {}
+        for measure in self._entries:
+            entry = store.get(subject.measure_key(measure))
+            if entry is not None:
+                self._found[measure] = entry.meta
+        every = Wanted.by(measures)
+        missing = Wanted.by(self._entries[m] for m in self._entries if m not in self._found)
+        self._filtrations = every.filtrations
+        wanted = dataclasses.replace(missing, filtrations=every.filtrations)
+        self._view = CheckpointView(subject, store, wanted, registry)
+
+    def run(self) -> None:
+        """Make the passes, then compute each measure and the unit tables."""
+        started = time.perf_counter()
+        self._view.run()
+        self._note(stage="passes", seconds=_since(started), passes=self._passes())
+        for measure, entry in self._entries.items():
+            if measure not in self._found:
+                self._measure(measure, entry)
+        kept = [measure for measure in self._entries if measure in self._found]
+        units: dict[str, pd.DataFrame] = {f: self._units(f) for f in self._filtrations}
+        values = {measure.name: self._found[measure] for measure in kept}
+        rows = row_entry(values, units, self._view.facts())
+        self._store.put(self._subject.row_key(kept, self._filtrations), rows.arrays, rows.meta)
+
+    def _passes(self) -> float:
+        """Forward passes over the sample that were made."""
+        return round(self._view.n_forwarded / max(1, len(self._view.labels)), 4)
+
+    def _measure(self, measure: Provided, entry: MeasureEntry) -> None:
+        """Compute one measure into the store, or note why it failed."""
+        started = time.perf_counter()
+        values, error = attempt(lambda: checked_values(entry.compute(self._view)))
+        if isinstance(error, UnavailableError):
+            values = {"": Value.unavailable(str(error))}
+        elif error is not None or values is None:
+            self.failures[measure.name] = explain(error or MeasureError("it gave nothing"))
+            return
+        meta = measured_meta(values, _since(started))
+        self._store.put(self._subject.measure_key(measure), {}, meta)
+        self._note(measure=measure.name, seconds=meta["seconds"])
+        self._found[measure] = meta
+
+    def _units(self, filtration: Filtration) -> pd.DataFrame:
+        """The unit table of one filtration; empty where no layer has births."""
+        try:
+            layers: tuple[LayerBirths, ...] = self._view.births(filtration)
+        except UnavailableError:
+            layers = ()
+        return unit_frame(layers, self._view.labels, self._view.class_names)
+
+    def _note(self, **what: Any) -> None:
+        self._store.note({"checkpoint": self._subject.name, **what})
 
 
-def _keep_measure(subject: Subject, view: CheckpointView, entry: MeasureEntry, store: Store) -> str:
-    """Compute one measure into the store; returns why it failed, or ""."""
-    started = time.perf_counter()
-    values, error = _attempt(lambda: checked_values(entry.compute(view)))
-    if isinstance(error, UnavailableError):
-        values = {"": Value.unavailable(str(error))}
-    elif error is not None:
-        return explain(error)
-    assert values is not None
-    seconds = round(time.perf_counter() - started, 4)
-    meta = {
-        "seconds": seconds,
-        "values": {
-            suffix: [None if math.isnan(v.value) else v.value, v.status, v.reason]
-            for suffix, v in values.items()
-        },
-    }
-    store.put(subject.measure_key(entry.name, entry.version), {}, meta)
-    store.note({"checkpoint": subject.name, "measure": entry.name, "seconds": seconds})
-    return ""
+def _since(started: float) -> float:
+    """Seconds since then."""
+    return round(time.perf_counter() - started, 4)

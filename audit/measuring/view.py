@@ -1,148 +1,166 @@
-"""A checkpoint and its training sample, as measures see them; what is costly comes from the store.
+"""A checkpoint and its training sample, as measures see them.
 
-One forward pass over the sample gives the outputs and the birth levels of every filtration that is
-wanted. Both are cached, so a new statistic on them repeats neither the pass nor the topology.
+One forward pass over the sample gives outputs, features, the birth levels of every filtration that
+is wanted, and everything that the reducers of measures keep. Outputs, features and births are
+remembered, so that a new statistic on them repeats neither the pass nor the topology.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
-from audit.arrays import Logits
-from audit.data.transform import eval_transform, load_batch, resolve_data_config
-from audit.errors import CheckpointError, MeasureError, UnavailableError
-from audit.measuring.recorder import Recorder
-from audit.measuring.subject import Subject
-from audit.network.fitting import fit_weights
-from audit.network.forward import stream_maps
+from audit.arrays import Features, Logits
+from audit.errors import UnavailableError
+from audit.measuring._boundary import attempt
+from audit.measuring._kept import BirthReducer, FeaturesReducer, OutputReducer
+from audit.measuring.passes import Passes
+from audit.network.features import FeatureTap, find_features
 from audit.network.layers import LayerSpec, choose_layers
 from audit.network.scores import class_scores
-from audit.network.weights import read_weights
-from audit.plugin import DataConfig, ImageSplit, TrainView
+from audit.plugin import (
+    Batch,
+    FeatureReducer,
+    Layer,
+    MapReducer,
+    MeasureEntry,
+    Reducer,
+    TrainView,
+)
+from audit.store import Entry
 from audit.topology import Filtration, LayerBirths
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from audit.plugin.registry import Registry
-    from audit.store import Store
+R = TypeVar("R", bound=Reducer)
 
-#: A prepared sample up to this size stays in memory between passes.
-_KEEP_BYTES: Final = 512 << 20
+#: What a view remembers: outputs, features, facts, and births by filtration.
+LOGITS, FEATURES, FACTS = "logits", "features", "facts"
 
 
-class CheckpointView(TrainView):
-    """The view of one checkpoint; loads and runs the network only when the store has no answer.
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is taken along on the first pass, because somebody will ask for it.
 
-    Args:
-        subject: The checkpoint and the sample.
-        store: Where costly things are kept.
-        filtrations: Those whose births are taken along with the outputs.
-        registry: Where the model source and the dataset are looked up.
-        split: The training images, if they are open already.
+    Attributes:
+        filtrations: Whose births.
+        features: Whether penultimate features.
+        reducers: Of measures.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        store: Store,
-        filtrations: Sequence[Filtration],
-        registry: Registry,
-        split: ImageSplit | None = None,
-    ) -> None:
-        self.checkpoint = subject.name
-        self.class_names = subject.sample.class_names
-        self.labels = subject.sample.labels.copy()
-        self.labels.setflags(write=False)
-        self.seed = subject.seed
+    filtrations: tuple[Filtration, ...] = ()
+    features: bool = False
+    reducers: tuple[type[Reducer], ...] = ()
+
+    @classmethod
+    def by(cls, measures: Iterable[MeasureEntry]) -> Wanted:
+        """What these measures declare."""
+        measures = list(measures)
+        return cls(
+            tuple(sorted({name for entry in measures for name in entry.filtrations})),
+            any(entry.features for entry in measures),
+            tuple(dict.fromkeys(r for entry in measures for r in entry.reducers)),
+        )
+
+
+class NetworkView(TrainView):
+    """The view of a network and a sample that are at hand; subclasses say where they come from.
+
+    Args:
+        wanted: What is taken along on the first pass.
+
+    Attributes:
+        notes: What was chosen or converted when the weights were read, in words.
+        n_forwarded: Images that went through the network in shared passes so far.
+    """
+
+    def __init__(self, wanted: Wanted = Wanted()) -> None:
         self.notes: tuple[str, ...] = ()
-        self._subject = subject
-        self._store = store
-        self._filtrations = tuple(filtrations)
-        self._source = registry.models[subject.source]
-        self._registry = registry
-        self._given_split = split
+        self.n_forwarded = 0
+        self._wanted = wanted
+        self._entries: dict[str, Entry] = {}
+        self._reduced: dict[type[Reducer], Reducer | Exception] = {}
 
-    @functools.cached_property
-    def _split(self) -> ImageSplit:
-        """The training images: of all splits, the only one that is ever opened here."""
-        if self._given_split is not None:
-            return self._given_split
-        entry = self._registry.dataset(self._subject.dataset)
-        return entry.open("train", self._subject.dataset_options)
+    @property
+    @abc.abstractmethod
+    def _paths(self) -> Sequence[str] | None:
+        """The layers to take maps from, by path; None: chosen by rule."""
 
-    @functools.cached_property
-    def module(self) -> nn.Module:
-        """The network with its weights, in eval mode, in float32, on the device."""
-        return self._network().float().eval().requires_grad_(False).to(self._subject.device)
+    @abc.abstractmethod
+    def stretches(self) -> Iterator[Batch]:
+        """The sample in order, batch by batch, on the device; images may be shared with others."""
 
-    def _network(self) -> nn.Module:
-        """Build the network and load its weights."""
-        subject = self._subject
-        module = self._source.create(subject.model, subject.model_args, subject.weights is None)
-        if subject.weights is not None:
-            weights = read_weights(subject.weights, subject.weights_digest)
-            self.notes = (*weights.notes, *fit_weights(module, weights, subject.weights))
-        return module
+    def _recall(self, part: str) -> Entry | None:
+        """What is kept of an earlier pass, if anything."""
+        return None
 
-    @functools.cached_property
-    def data_config(self) -> DataConfig:
-        """The network's own data configuration with the run's overrides."""
-        subject = self._subject
-        return resolve_data_config(self._source, self.module, subject.model_args, subject.transform)
+    def _keep(self, part: str, entry: Entry) -> None:
+        """Keep a product of the pass beyond this view."""
+
+    def _output_reducer(self) -> OutputReducer:
+        """What takes the outputs, and checks them where something is known of them."""
+        return OutputReducer(self)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of the sample, in order, on the device."""
-        labels = torch.from_numpy(self.labels.copy())
-        images = self._prepared()
-        for start in range(0, len(labels), self._subject.batch_size):
-            stop = min(start + self._subject.batch_size, len(labels))
-            batch = images[start:stop] if images is not None else self._load(start, stop)
-            # a copy: networks may change their input in place, and the sample is shared
-            batch = batch.to(self._subject.device, copy=True)
-            yield batch, labels[start:stop].to(self._subject.device)
+        for batch in self.stretches():
+            yield batch.images.clone(), batch.labels  # networks may change their input in place
 
-    def _load(self, start: int, stop: int) -> Tensor:
-        """Decode and prepare a stretch of the sample."""
-        indices = self._subject.sample.indices[start:stop]
-        return load_batch(self._split, indices, eval_transform(self.data_config))
+    def scores(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
+        """The class scores of prepared images."""
+        return class_scores((self.module if module is None else module)(images))
 
-    def _prepared(self) -> Tensor | None:
-        """The whole sample, prepared, if it fits in memory; shared by views that prepare alike."""
-        channels, height, width = self.data_config.input_size
-        if 4 * channels * height * width * len(self.labels) > _KEEP_BYTES:
-            return None
-        key = (self._subject.sample.fingerprint, self.data_config)
-        if key not in _prepared_samples:
-            _prepared_samples.clear()
-            _prepared_samples[key] = self._load(0, len(self.labels))
-        return _prepared_samples[key]
+    @functools.cached_property
+    def _specs(self) -> tuple[LayerSpec, ...]:
+        """Where feature maps are taken."""
+        images = next(self.stretches()).images[:1].clone()
+        return choose_layers(self.module, images, self._paths)
+
+    def specs(self) -> tuple[LayerSpec, ...]:
+        """Where feature maps are taken.
+
+        Raises:
+            UnavailableError: The network has no feature maps.
+        """
+        return self._specs
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers whose feature maps are taken, from shallow to deep."""
+        return tuple(spec.layer for spec in self._specs)
+
+    @functools.cached_property
+    def _tap(self) -> FeatureTap:
+        return find_features(self.module, next(self.stretches()).images[:2].clone())
+
+    def tap(self) -> FeatureTap:
+        """Where features pass by.
+
+        Raises:
+            UnavailableError: The network has none.
+        """
+        return self._tap
 
     def logits(self) -> Logits:
         """The network's outputs, shape (n, c), float32."""
-        entry = self._store.get(self._subject.trace_key("logits"))
-        if entry is None:
-            self._trace()
-            entry = self._store.get(self._subject.trace_key("logits"))
-        if entry is None:
-            raise MeasureError(f"the store at {self._store.root} does not keep what is written")
-        return entry.arrays["logits"]
+        return self._part(LOGITS).arrays[LOGITS]
+
+    def features(self) -> Features:
+        """The penultimate features, shape (n, d), float32."""
+        entry = self._part(FEATURES)
+        if entry.meta["unavailable"]:
+            raise UnavailableError(entry.meta["unavailable"])
+        return entry.arrays[FEATURES]
 
     def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
         """Birth levels layer by layer, from shallow to deep."""
-        entry = self._store.get(self._subject.trace_key(filtration))
-        if entry is None:
-            self._filtrations = tuple(dict.fromkeys((*self._filtrations, filtration)))
-            self._trace()
-            entry = self._store.get(self._subject.trace_key(filtration))
-        if entry is None:
-            raise MeasureError(f"the store at {self._store.root} does not keep what is written")
+        entry = self._part(filtration)
         if entry.meta["unavailable"]:
             raise UnavailableError(entry.meta["unavailable"])
         return tuple(
@@ -157,57 +175,141 @@ class CheckpointView(TrainView):
             for index, facts in enumerate(entry.meta["layers"])
         )
 
-    def generator(self, purpose: str) -> np.random.Generator:
-        """A random generator that depends on seed, weights and purpose, not on file names."""
-        words = f"{self.seed}/{self._subject.weights_digest}/{purpose}".encode()
-        return np.random.default_rng(list(words))
+    def facts(self) -> dict[str, Any]:
+        """What the run's record says of the checkpoint: data_config, notes, layers."""
+        return self._part(FACTS).meta
 
-    def _trace(self) -> None:
-        """One forward pass over the sample; outputs, births and facts go into the store."""
-        layers, refusal = self._layers()
-        recorder = Recorder(layers, self._filtrations)
-        outputs: list[Tensor] = []
-        for images, _ in self.batches():
-            output = stream_maps(self.module, layers, images, recorder.consume)
-            outputs.append(class_scores(output).float().cpu())
-        logits = torch.cat(outputs).numpy()
-        self._check_outputs(logits)
-        for filtration in self._filtrations:
-            arrays, meta = recorder.result(filtration, refusal)
-            self._store.put(self._subject.trace_key(filtration), arrays, meta)
-        facts = {
-            "data_config": dataclasses.asdict(self.data_config),
-            "notes": list(self.notes),
-            "layers": recorder.facts(),
-        }
-        self._store.put(self._subject.trace_key("facts"), {}, facts)
-        self._store.put(self._subject.trace_key("logits"), {"logits": logits})
+    def reduced(self, reducer: type[R]) -> R:
+        """The reducer after the pass; a pass of its own where it was not announced."""
+        if reducer not in self._reduced:
+            self._take_along(reducers=(*self._wanted.reducers, reducer))
+            self.run()
+        found: Any = self._reduced[reducer]
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
 
-    def _layers(self) -> tuple[tuple[LayerSpec, ...], str]:
-        """The layers to take maps from; none, and why, if no filtration is wanted or possible."""
-        if not self._filtrations:
+    def initial_weights(self) -> Mapping[str, Tensor]:
+        """The weights before training."""
+        raise UnavailableError(
+            "the weights before training were not given; set `init` in [[checkpoints]] to the file"
+        )
+
+    def _take_along(self, **more: Any) -> None:
+        """Announce more for the next pass."""
+        self._wanted = dataclasses.replace(self._wanted, **more)
+
+    def _part(self, part: str) -> Entry:
+        """A product of the pass, remembered, recalled, or made."""
+        if not self._known(part):
+            if part == FEATURES:
+                self._take_along(features=True)
+            elif part not in (LOGITS, FACTS):
+                filtrations = dict.fromkeys((*self._wanted.filtrations, part))
+                self._take_along(filtrations=tuple(filtrations))
+            self.run()
+        return self._entries[part]
+
+    def _known(self, part: str) -> bool:
+        """Whether a product is there, in memory or kept from an earlier pass."""
+        if part not in self._entries:
+            entry = self._recall(part)
+            if entry is None:
+                return False
+            self._entries[part] = entry
+        return True
+
+    def run(self) -> None:
+        """Make the passes that lack of all that is wanted; what is known is not made again.
+
+        Raises:
+            CheckpointError: The network's outputs are no class scores.
+            MeasureError: Outputs or activations are not finite.
+        """
+        missing = tuple(f for f in self._wanted.filtrations if not self._known(f))
+        reducers: dict[Any, Reducer] = {}
+        if not self._known(LOGITS):
+            reducers[LOGITS] = self._output_reducer()
+        specs, refusal = self._maps_for(missing)
+        births = BirthReducer(self, [spec.layer for spec in specs], missing)
+        if specs:
+            reducers["births"] = births
+        without = self._features_for(reducers)
+        essential = frozenset(reducers)
+        for kind in self._wanted.reducers:
+            if kind not in self._reduced:
+                self._start(kind, reducers)
+        passes = Passes(self, self, reducers, essential)
+        passes.run()
+        self.n_forwarded += passes.n_images
+        for kind in self._wanted.reducers:
+            self._reduced.setdefault(kind, passes.errors.get(kind) or reducers[kind])
+        self._remember(reducers, births, missing, refusal, without)
+
+    def _start(self, kind: type[Reducer], reducers: dict[Any, Reducer]) -> None:
+        """Make a measure's reducer; why it cannot be made is its outcome."""
+        reducer, error = attempt(lambda: self._made(kind))
+        if error is not None:
+            self._reduced[kind] = error
+        elif reducer is not None:
+            reducers[kind] = reducer
+
+    def _made(self, kind: type[Reducer]) -> Reducer:
+        """A reducer, once all it rides on is known to be there."""
+        if issubclass(kind, MapReducer):
+            self.specs()
+        if issubclass(kind, FeatureReducer):
+            self.tap()
+        return kind(self)
+
+    def _maps_for(self, filtrations: Sequence[str]) -> tuple[tuple[LayerSpec, ...], str]:
+        """The layers to take births from; none, and why, if no filtration is wanted or possible."""
+        if not filtrations:
             return (), "not asked for"
-        images, _ = next(self.batches())
         try:
-            return choose_layers(self.module, images[:1], self._subject.layers), ""
+            return self.specs(), ""
         except UnavailableError as error:
             return (), str(error)
 
-    def _check_outputs(self, logits: Logits) -> None:
-        """Refuse outputs that cannot be class scores of this dataset."""
-        n_classes = len(self.class_names)
-        if logits.ndim != 2 or logits.shape[1] != n_classes:
-            raise CheckpointError(
-                f"the head of {self._subject.model} gives outputs of shape {logits.shape[1:]}, "
-                f"but the training set has {n_classes} classes; check the dataset, or "
-                "model_args.num_classes"
-            )
-        broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        if broken.size:
-            raise MeasureError(
-                f"the outputs are not finite for {broken.size} of {len(logits)} training images, "
-                f"first for {self._subject.sample.sample_ids[broken[0]]!r}"
-            )
+    def _features_for(self, reducers: dict[Any, Reducer]) -> str:
+        """Let features be taken along if they are wanted; why they cannot be, or ""."""
+        if not self._wanted.features or self._known(FEATURES):
+            return ""
+        try:
+            self.tap()
+        except UnavailableError as error:
+            return str(error)
+        reducers[FEATURES] = FeaturesReducer(self)
+        return ""
 
-
-_prepared_samples: dict[tuple[str, DataConfig], Tensor] = {}
+    def _remember(
+        self,
+        reducers: Mapping[Any, Reducer],
+        births: BirthReducer,
+        filtrations: Sequence[str],
+        refusal: str,
+        without_features: str,
+    ) -> None:
+        """Keep the products of the passes."""
+        made: dict[str, Entry] = {}
+        outputs = reducers.get(LOGITS)
+        logits = outputs.result() if isinstance(outputs, OutputReducer) else None
+        for filtration in filtrations:
+            made[filtration] = Entry(*births.result(filtration, refusal))
+        taken = reducers.get(FEATURES)
+        if isinstance(taken, FeaturesReducer):
+            made[FEATURES] = Entry({FEATURES: taken.result()}, {"unavailable": ""})
+        elif without_features:
+            made[FEATURES] = Entry({}, {"unavailable": without_features})
+        if filtrations or not self._known(FACTS):
+            facts = {
+                "data_config": dataclasses.asdict(self.data_config),
+                "notes": list(self.notes),
+                "layers": births.facts() if "births" in reducers else [],
+            }
+            made[FACTS] = Entry({}, facts)
+        if logits is not None:
+            made[LOGITS] = Entry({LOGITS: logits}, {})
+        for part, entry in made.items():
+            self._keep(part, entry)
+            self._entries[part] = entry

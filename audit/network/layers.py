@@ -10,6 +10,7 @@ import torch
 
 from audit.errors import ConfigError, UnavailableError, unknown_name
 from audit.network.forward import hooked
+from audit.plugin import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,6 +61,11 @@ class LayerSpec:
     def name(self) -> str:
         """The path, with `#k` for the k-th call where k > 1."""
         return self.path if self.call == 0 else f"{self.path}#{self.call + 1}"
+
+    @property
+    def layer(self) -> Layer:
+        """The layer as measures are told of it."""
+        return Layer(self.name, self.height, self.width, self.units)
 
     def maps(self, output: Tensor) -> Tensor:
         """The module's output as feature maps, shape (n, units, height, width), a view of it."""

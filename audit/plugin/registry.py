@@ -141,6 +141,10 @@ class Registry:
         """Reporters, by name."""
         return self._entries["genaudit_reporters"]
 
+    def origin(self, hook: str, name: str) -> str:
+        """The "distribution version" that brought an entry, or ""."""
+        return self.distributions.get(self.owners.get((hook, name), ""), "")
+
     def dataset(self, name: str) -> DatasetEntry:
         """The dataset of that name, or a `ConfigError` with the nearest names."""
         return _look_up("dataset", name, self.datasets)

@@ -57,12 +57,15 @@ class CheckpointConfig(_Strict):
         model: A timm name, a hub id, or "package.module:factory".
         weights: A path or glob, one checkpoint per file, named by its stem.
         model_args: Passed on to the model.
+        init: The weights before training, for measures of the distance from them: a path in which
+            `{name}` stands for the checkpoint's name.
         pretrained: Let the model source fetch its published weights instead of a file.
         name: Of the checkpoint; for a glob that matches several files leave it out.
     """
 
     model: str
     weights: str | None = None
+    init: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = Field(default=False, strict=True)
     name: str | None = None

@@ -6,7 +6,7 @@ import dataclasses
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,32 +14,40 @@ import numpy as np
 from tqdm import tqdm
 
 from audit.data.sample import Sample
-from audit.measuring.subject import Subject
-from audit.measuring.task import audit_checkpoint
+from audit.errors import CheckpointError
+from audit.measuring.passes import planned_passes
+from audit.measuring.subject import Provided, Subject
+from audit.measuring.task import Outcome, audit_checkpoint, explain, provided
+from audit.network.weights import read_weights
 from audit.plugin.registry import installed
 from audit.runs import pipeline
 from audit.runs.config import RunOptions
 from audit.runs.study import Study, resolve
-from audit.store import Store
+from audit.store import Store, key_digest
 
 _TIMED_PER_CLASS: Final = 3
 _MOST_TIMED: Final = 4
+_MOST_TRIED: Final = 12
 
 
 def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     """Check a configuration and foresee its run.
 
-    Time is extrapolated, in proportion to the number of images, from real audits of a few
-    training images: one checkpoint of each architecture that is not cached (of four at most).
+    Networks are loaded and run in a child process, on a few training images, and not all of them:
+    of the checkpoints that are not cached, one of each architecture and layout of weights, twelve
+    at most. Every weights file is read, and one whose names or shapes are others than those of a
+    network that was tried is tried itself. Time is extrapolated, in proportion to the number of
+    images, from whole audits of the first four.
 
     Args:
         config_path: An `audit.toml`.
         options: Where the run would write, and what it would run on.
 
     Returns:
-        dataset, n_images, n_sampled, excluded, measures, n_checkpoints, n_cached, refused,
+        dataset, n_images, n_sampled, excluded, measures, passes (forward passes over the sample
+        that each checkpoint takes at most), n_checkpoints, n_cached, n_tried, refused,
         held_out_notes, output, seconds and time (in words). `refused` says which checkpoints
-        would fail and why: all that are not cached are loaded and run on a few images.
+        would fail and why.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -47,18 +55,23 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     """
     study = resolve(pipeline.read_config(config_path), options, installed())
     notes = pipeline.check_held_out(study)
-    pending = pipeline.pending(study)
-    refused = dict(study.refused) | _try(study, pending)
+    cached = pipeline.kept_rows(study)
+    pending = [subject for subject in study.subjects if subject.name not in cached]
+    layouts, unreadable = _layouts(study, pending)
+    tried, failed = _try(study, [s for s in pending if s.name in layouts], layouts)
+    refused = {**study.refused, **unreadable, **failed}
     waiting = [subject for subject in pending if subject.name not in refused]
-    seconds = _total(study, waiting, _seconds_per_model(study, waiting))
+    seconds = _total(study, waiting, tried)
     return {
         "dataset": study.config.dataset.name,
         "n_images": study.sample.n_available,
         "n_sampled": len(study.sample.labels),
         "excluded": dict(study.sample.excluded),
         "measures": [entry.name for entry in study.measures],
+        "passes": round(planned_passes(study.measures), 3),
         "n_checkpoints": len(study.names),
-        "n_cached": len(study.subjects) - len(pending),
+        "n_cached": len(cached),
+        "n_tried": len(tried) + len(failed),
         "refused": refused,
         "held_out_notes": notes,
         "output": str(options.output),
@@ -67,48 +80,121 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     }
 
 
-def _try(study: Study, pending: Sequence[Subject]) -> dict[str, str]:
-    """Load each checkpoint that is not cached and run it on one image of every class.
+def _layouts(study: Study, pending: Sequence[Subject]) -> tuple[dict[str, str], dict[str, str]]:
+    """Checkpoint → a word for its architecture and the names and shapes of its weights.
 
     Returns:
-        Checkpoint → why it would fail.
+        Those words, and for files that cannot be read: checkpoint → why.
     """
-    refused: dict[str, str] = {}
-    sample = _first_of_each_class(study.sample, 1)
-    for subject in tqdm(
-        pending, desc="trying", unit="checkpoint", disable=not study.options.progress
-    ):
+    layouts, unreadable = {}, {}
+    for subject, found in _in_child(study, layout_of, pending, "reading"):
+        if isinstance(found, Exception):
+            unreadable[subject.name] = explain(found)
+        else:
+            layouts[subject.name] = found
+    return layouts, unreadable
+
+
+def layout_of(subject: Subject) -> str:
+    """A word that two checkpoints share if one fits wherever the other does."""
+    shapes: dict[str, list[int]] = {}
+    if subject.weights is not None:
+        weights = read_weights(subject.weights, subject.weights_digest)
+        shapes = {name: list(tensor.shape) for name, tensor in weights.state_dict.items()}
+    key = {"model": subject.model, "args": dict(subject.model_args), "shapes": shapes}
+    return key_digest(key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A checkpoint on a few images, and the measures to time; none: only whether it runs."""
+
+    subject: Subject
+    measures: tuple[Provided, ...]
+
+
+def try_checkpoint(trial: Trial) -> float:
+    """Audit a checkpoint on a few images; the seconds it took when all was warm.
+
+    Raises:
+        CheckpointError: It cannot be audited; the message is the run's.
+    """
+    registry = installed()
+    measures = [registry.measures[measure.name] for measure in trial.measures]
+    seconds = 0.0
+    for _ in range(2 if measures else 1):
         with tempfile.TemporaryDirectory() as folder:
-            small = dataclasses.replace(subject, sample=sample)
-            outcome = audit_checkpoint(small, (), Store(Path(folder)), study.registry)
+            started = time.perf_counter()
+            outcome: Outcome = audit_checkpoint(
+                trial.subject, measures, Store(Path(folder)), registry
+            )
+            seconds = time.perf_counter() - started
         if outcome.failure:
-            refused[subject.name] = outcome.failure
-    return refused
+            raise CheckpointError(outcome.failure)
+    return seconds
 
 
-def _seconds_per_model(study: Study, waiting: Sequence[Subject]) -> dict[str, float]:
-    """Model → seconds of one checkpoint on the whole sample."""
-    first = {subject.model: subject for subject in reversed(waiting)}
-    sample = _first_of_each_class(study.sample, _TIMED_PER_CLASS)
-    share = len(study.sample.labels) / len(sample.labels)
-    found: dict[str, float] = {}
-    for model, subject in list(first.items())[:_MOST_TIMED]:
-        small = dataclasses.replace(subject, sample=sample)
-        for warm in (False, True):
-            with tempfile.TemporaryDirectory() as folder:
-                started = time.perf_counter()
-                store = Store(Path(folder))
-                audit_checkpoint(small, study.measures, store, study.registry)
-                if warm:
-                    found[model] = share * (time.perf_counter() - started)
-    return found
+def _try(
+    study: Study, pending: Sequence[Subject], layouts: dict[str, str]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Try one checkpoint of each layout.
+
+    Returns:
+        Model → seconds of one checkpoint on the whole sample (NaN where it was not timed), and for
+        checkpoints that would fail, those that share the layout of one that did among them:
+        checkpoint → why.
+    """
+    first: dict[str, Subject] = {}
+    for subject in pending:
+        first.setdefault(layouts[subject.name], subject)
+    chosen = list(first.values())[:_MOST_TRIED]
+    timed = {subject.model: subject.name for subject in reversed(chosen)}
+    timed = dict(list(reversed(timed.items()))[:_MOST_TIMED])
+    once = _first_of_each_class(study.sample, 1)
+    more = _first_of_each_class(study.sample, _TIMED_PER_CLASS)
+    share = len(study.sample.labels) / len(more.labels)
+    planned = provided(study.registry, study.measures)
+    trials = [
+        Trial(dataclasses.replace(s, sample=more), planned)
+        if timed.get(s.model) == s.name
+        else Trial(dataclasses.replace(s, sample=once), ())
+        for s in chosen
+    ]
+    seconds: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    for trial, found in _in_child(study, try_checkpoint, trials, "trying"):
+        subject = trial.subject
+        if isinstance(found, Exception):
+            layout = layouts[subject.name]
+            alike = subject.weights is None or "does not fit" in str(found)
+            failed |= {
+                s.name: explain(found)
+                for s in pending
+                if s.name == subject.name or (alike and layouts[s.name] == layout)
+            }
+        elif trial.measures:
+            seconds[subject.model] = share * found
+    return seconds, failed
+
+
+def _in_child(
+    study: Study, function: Any, tasks: Sequence[Any], what: str
+) -> Iterator[tuple[Any, Any]]:
+    """Run tasks one after the other in a child process; (task, result or exception) as they end."""
+    if not tasks:
+        return
+    engine = study.registry.engine(study.options.engine)
+    with tqdm(total=len(tasks), desc=what, disable=not study.options.progress) as bar:
+        for index, result in engine.run(function, tasks, 1, {}):
+            yield tasks[index], result
+            bar.update()
 
 
 def _total(study: Study, waiting: Sequence[Subject], per_model: dict[str, float]) -> float:
     """Seconds for all that waits, over the workers."""
     if not waiting:
         return 0.0
-    typical = float(np.mean(list(per_model.values())))
+    typical = float(np.mean(list(per_model.values()))) if per_model else float("nan")
     counts = Counter(subject.model for subject in waiting)
     work = sum(n * per_model.get(model, typical) for model, n in counts.items())
     return work / max(1, min(study.options.workers, len(waiting)))
@@ -130,6 +216,8 @@ def _first_of_each_class(sample: Sample, n: int) -> Sample:
 
 def _words(seconds: float) -> str:
     """A duration a person can plan with."""
+    if seconds != seconds:
+        return "cannot be told: no checkpoint could be timed"
     if seconds == 0:
         return "nothing left to compute"
     if seconds < 90:

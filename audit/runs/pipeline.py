@@ -26,9 +26,10 @@ from audit.folder.record import (
     write_run,
 )
 from audit.folder.tables import ALL_MEASURES, measures_frame, write_parquet
-from audit.measuring.rows import measure_rows
-from audit.measuring.task import Outcome, Task, explain, filtrations_of, perform
-from audit.measuring.unit_tables import read_units, units_key
+from audit.measuring.rows import measure_rows, unit_rows
+from audit.measuring.subject import Provided
+from audit.measuring.task import Outcome, Task, explain, perform, provided
+from audit.measuring.view import Wanted
 from audit.plugin import AuditResult
 from audit.plugin.registry import installed
 from audit.ranking.stage import rank_folder
@@ -38,6 +39,7 @@ from audit.runs.study import Study, describe, resolve
 
 if TYPE_CHECKING:
     from audit.measuring.subject import Subject
+    from audit.store import Entry
 
 
 def run(
@@ -128,21 +130,29 @@ def measure(study: Study) -> pd.DataFrame:
     """
     folder = study.options.output
     make_writable(folder)
-    outcomes = _compute(study, pending(study))
+    found = kept_rows(study)
+    outcomes = _compute(study, [s for s in study.subjects if s.name not in found])
     rows: list[dict[str, Any]] = [
         _failed_row(name, ALL_MEASURES, "", reason) for name, reason in study.refused.items()
     ]
     units: list[pd.DataFrame] = []
+    facts: dict[str, Mapping[str, Any]] = {}
     for subject in study.subjects:
         outcome = outcomes.get(subject.name, Outcome("", {}))
-        if outcome.failure:
-            rows.append(_failed_row(subject.name, ALL_MEASURES, "", outcome.failure))
+        entry = found.get(subject.name) or _rows_of(study, subject, outcome)
+        if outcome.failure or entry is None:
+            reason = outcome.failure or "its cache entry was damaged while this ran; run again"
+            rows.append(_failed_row(subject.name, ALL_MEASURES, "", reason))
             continue
-        rows += _rows_of(study, subject, outcome)
-        tables = [read_units(subject, f, study.store) for f in filtrations_of(study.measures)]
-        units += [table for table in tables if table is not None]
+        kept, failed = _split(study, outcome)
+        rows += measure_rows(subject.name, kept, entry)
+        rows += [
+            _failed_row(subject.name, m.name, m.version, outcome.failures[m.name]) for m in failed
+        ]
+        units += unit_rows(subject.name, entry)
+        facts[subject.name] = entry.meta["facts"]
     frame = measures_frame(rows)
-    record = describe(study)
+    record = describe(study, facts)
     before = file_sha256(folder / MEASURES)
     write_csv(frame, folder / MEASURES)
     _write_units(units, folder / UNITS)
@@ -156,29 +166,37 @@ def measure(study: Study) -> pd.DataFrame:
     return frame
 
 
-def pending(study: Study) -> list[Subject]:
-    """The checkpoints of which the store lacks something."""
-    return [subject for subject in study.subjects if missing_measures(study, subject)]
+def kept_rows(study: Study) -> dict[str, Entry]:
+    """Checkpoint → all its rows, where the store has them: one read for each checkpoint."""
+    planned, filtrations = _planned(study)
+    entries = {s.name: study.store.get(s.row_key(planned, filtrations)) for s in study.subjects}
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def missing_measures(study: Study, subject: Subject) -> list[str]:
-    """What the store lacks of one checkpoint: measures, and unit tables as `units.<filtration>`."""
-    missing = [
-        entry.name
-        for entry in study.measures
-        if study.store.get(subject.measure_key(entry.name, entry.version)) is None
-    ]
-    return missing + [
-        f"units.{filtration}"
-        for filtration in filtrations_of(study.measures)
-        if study.store.get(units_key(subject, filtration)) is None
-    ]
+def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
+    """The measures of a study, and the filtrations they need."""
+    return provided(study.registry, study.measures), Wanted.by(study.measures).filtrations
+
+
+def _split(study: Study, outcome: Outcome) -> tuple[list[Provided], list[Provided]]:
+    """The measures that a task computed, and those that failed."""
+    planned, _ = _planned(study)
+    failed = [measure for measure in planned if measure.name in outcome.failures]
+    return [measure for measure in planned if measure not in failed], failed
+
+
+def _rows_of(study: Study, subject: Subject, outcome: Outcome) -> Entry | None:
+    """What a task has left of one checkpoint."""
+    if outcome.failure:
+        return None
+    kept, _ = _split(study, outcome)
+    return study.store.get(subject.row_key(kept, Wanted.by(study.measures).filtrations))
 
 
 def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
     """Run the tasks; checkpoint → what it came to."""
-    names = tuple(entry.name for entry in study.measures)
-    tasks = [Task(subject, names, study.options.cache) for subject in subjects]
+    planned, _ = _planned(study)
+    tasks = [Task(subject, planned, study.options.cache) for subject in subjects]
     if not tasks:
         return {}
     outcomes: dict[str, Outcome] = {}
@@ -197,23 +215,6 @@ def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
             outcomes[subjects[index].name] = Outcome(explain(result), {}) if failed else result
             bar.update()
     return outcomes
-
-
-def _rows_of(study: Study, subject: Subject, outcome: Outcome) -> list[dict[str, Any]]:
-    """Every row of one checkpoint that was audited."""
-    rows: list[dict[str, Any]] = []
-    for entry in study.measures:
-        if entry.name in outcome.failures:
-            reason = outcome.failures[entry.name]
-            rows.append(_failed_row(subject.name, entry.name, entry.version, reason))
-            continue
-        found = study.store.get(subject.measure_key(entry.name, entry.version))
-        if found is None:
-            reason = "its cache entry was damaged while this ran; run again"
-            rows.append(_failed_row(subject.name, entry.name, entry.version, reason))
-        else:
-            rows += measure_rows(subject, entry, found)
-    return rows
 
 
 def _failed_row(checkpoint: str, measure: str, version: str, reason: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import glob
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import numpy as np
 
 import audit
 from audit.data.sample import Sample, draw_sample
+from audit.data.split_guard import open_training
 from audit.errors import CheckpointError, ConfigError
-from audit.measuring.subject import Subject
+from audit.measuring.subject import Provided, Subject, installed_libraries
+from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
-from audit.plugin import MeasureEntry
+from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig, CheckpointConfig, RunOptions
 from audit.store import Store
@@ -73,34 +75,13 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     store = Store(options.cache)
     sample = _draw(config, registry, store)
     device = resolve_device(options.device)
+    planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
     for name, entry, path in named:
-        source = sources[entry.model]
         try:
-            digest = file_digest(path) if path else f"pretrained:{entry.model}"
+            subjects.append(planned.subject(name, entry, path, sources[entry.model]))
         except CheckpointError as error:
             refused[name] = str(error)
-            continue
-        subjects.append(
-            Subject(
-                name=name,
-                source=source.name,
-                source_version=source.version,
-                source_digest=source.digest(entry.model),
-                model=entry.model,
-                model_args=entry.model_args,
-                weights=path,
-                weights_digest=digest,
-                dataset=config.dataset.name,
-                dataset_options=config.dataset_options,
-                sample=sample,
-                transform=config.dataset.transform,
-                layers=config.measures.layers,
-                batch_size=config.measures.batch_size,
-                device=device,
-                seed=config.seed,
-            )
-        )
     return Study(
         config=config,
         options=options,
@@ -112,6 +93,78 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         store=store,
         device=device,
     )
+
+
+class _Planned:
+    """What all checkpoints of a configuration have in common."""
+
+    def __init__(
+        self, config: AuditConfig, registry: Registry, sample: Sample, device: str
+    ) -> None:
+        self._config, self._registry = config, registry
+        self._sample, self._device = sample, device
+        self._libraries = installed_libraries()
+        self._digests: dict[str, str] = {}
+
+    def subject(
+        self, name: str, entry: CheckpointConfig, path: Path | None, source: ModelEntry
+    ) -> Subject:
+        """One checkpoint with the digests of all that is read for it.
+
+        Raises:
+            CheckpointError: A file with weights cannot be read.
+        """
+        config, registry = self._config, self._registry
+        dataset = registry.dataset(config.dataset.name)
+        digest, built = weights_digest(source, entry, path)
+        init = config.path(entry.init.replace("{name}", name)) if entry.init else None
+        if entry.model not in self._digests:
+            self._digests[entry.model] = source.digest(entry.model)
+        return Subject(
+            name=name,
+            model_source=Provided(
+                source.name, source.version, registry.origin("genaudit_models", source.name)
+            ),
+            source_digest=self._digests[entry.model],
+            model=entry.model,
+            model_args=entry.model_args,
+            weights=path,
+            weights_digest=digest,
+            built=built,
+            init=init,
+            init_digest=file_digest(init) if init else "",
+            data_source=Provided(
+                dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
+            ),
+            dataset_options=config.dataset_options,
+            dataset_locations=dataset.locations,
+            sample=self._sample,
+            transform=config.dataset.transform,
+            layers=config.measures.layers,
+            batch_size=config.measures.batch_size,
+            device=self._device,
+            seed=config.seed,
+            libraries=self._libraries,
+        )
+
+
+def weights_digest(
+    source: ModelEntry, entry: CheckpointConfig, path: Path | None
+) -> tuple[str, bool]:
+    """What stands for a checkpoint's weights, and whether it is that of the built network.
+
+    The digest of the file; without one, of the files that the source says it reads; where it
+    cannot say, the network is built and its tensors are digested.
+
+    Raises:
+        CheckpointError: A file cannot be read, or the source cannot build the network.
+    """
+    if path is not None:
+        return file_digest(path), False
+    files = source.reads(entry.model, entry.model_args)
+    if files is not None:
+        return files_digest(files), False
+    return state_digest(source.create(entry.model, entry.model_args, True)), True
 
 
 def expand_checkpoints(
@@ -165,7 +218,7 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
 def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
     """The training sample; what is known of unchanged image files is remembered in the store."""
     dataset = registry.dataset(config.dataset.name)
-    split = dataset.open("train", config.dataset_options)
+    split = open_training(dataset, config.dataset_options)
     key = {"memo": dataset.name, "version": dataset.version, "options": config.dataset_options}
     known = store.get(key)
     memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
@@ -195,8 +248,13 @@ def resolve_device(device: str) -> str:
     return "cpu"
 
 
-def describe(study: Study) -> dict[str, Any]:
-    """What `run.json` says of a run before its results: enough to make every number again."""
+def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What `run.json` says of a run before its results: enough to make every number again.
+
+    Args:
+        study: The run.
+        facts: Checkpoint → its data configuration, notes and layers, where it could be audited.
+    """
     config, sample = study.config, study.sample
     return {
         "schema": 1,
@@ -235,22 +293,20 @@ def describe(study: Study) -> dict[str, Any]:
             }
             for entry in study.measures
         },
-        "checkpoints": [_describe_subject(study, subject) for subject in study.subjects],
+        "checkpoints": [_describe_subject(s, facts.get(s.name)) for s in study.subjects],
     }
 
 
-def _describe_subject(study: Study, subject: Subject) -> dict[str, Any]:
+def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict[str, Any]:
     """What `run.json` says of one checkpoint."""
-    facts = study.store.get(subject.trace_key("facts"))
-    known = facts.meta if facts else {"data_config": None, "notes": [], "layers": []}
     return {
         "checkpoint": subject.name,
         "model": subject.model,
         "model_args": dict(subject.model_args),
-        "source": f"{subject.source} {subject.source_version}",
+        "source": f"{subject.source} {subject.model_source.version}",
         "weights": str(subject.weights) if subject.weights else None,
         "weights_digest": subject.weights_digest,
-        **known,
+        **(facts or {"data_config": None, "notes": [], "layers": []}),
     }
 
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from audit.data.sample import draw_sample
+from audit.data.split_guard import open_training
 from audit.errors import ConfigError, DataError, unknown_name
-from audit.measuring.subject import Subject
-from audit.measuring.view import CheckpointView
+from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.subject import Provided, Subject
+from audit.measuring.view import Wanted
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
 from audit.plugin import ImageSplit
@@ -90,14 +92,13 @@ def unit_table(
     weights = Path(config.weights).expanduser() if config.weights else None
     subject = Subject(
         name=config.name or config.model,
-        source=source.name,
-        source_version=source.version,
+        model_source=Provided(source.name, source.version),
         source_digest="",
         model=config.model,
         model_args=config.model_args,
         weights=weights,
         weights_digest=file_digest(weights) if weights else "",
-        dataset=name,
+        data_source=Provided(name, ""),
         dataset_options=options,
         sample=draw_sample(split, images_per_class or None, seed),
         transform=dict(transform or {}),
@@ -107,7 +108,7 @@ def unit_table(
         seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
-        view = _NetworkView(subject, Store(Path(folder)), (filtration,), registry, split)
+        view = _NetworkView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
         view.network = network
         return unit_frame(view.births(filtration), view.labels, view.class_names)
 
@@ -151,4 +152,4 @@ def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[s
     if "name" not in options:
         raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
     name = str(options.pop("name"))
-    return registry.dataset(name).open("train", options), name, options
+    return open_training(registry.dataset(name), options), name, options

@@ -2,52 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
+import torch
 
-from audit.plugin import MeasureEntry, TrainView, Value
+from audit.data.versions import MIXED
+from audit.plugin import Batch, MeasureEntry, ScoreReducer, TrainView, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def mixed(view: TrainView) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Batches of mixed images and their classes.
+class MixedPredictions(ScoreReducer):
+    """How many averages of two images of a class are given that class."""
 
-    The images of a class form a ring in the order of the sample; each is averaged with the one
-    before it, so each is used twice. One image per class and end of the ring is kept in memory.
-    A class with a single image gives none.
-    """
-    import torch
+    versions = (MIXED,)
 
-    first: dict[int, Tensor] = {}
-    last: dict[int, Tensor] = {}
-    n_seen: dict[int, int] = {}
-    for images, labels in view.batches():
-        pairs: list[Tensor] = []
-        classes: list[int] = []
-        for image, label in zip(images, labels.tolist(), strict=True):
-            if label in last:
-                pairs.append((image + last[label]) / 2)
-                classes.append(label)
-            first.setdefault(label, image)
-            last[label] = image
-            n_seen[label] = n_seen.get(label, 0) + 1
-        if pairs:
-            yield torch.stack(pairs), np.array(classes)
-    rings = [label for label in sorted(first) if n_seen[label] > 2]
-    if rings:
-        closing = [(first[label] + last[label]) / 2 for label in rings]
-        yield torch.stack(closing), np.array(rings)
+    def __init__(self, view: TrainView) -> None:
+        self.n = self.n_right = 0
+        self.finite = True
+
+    def update(self, batch: Batch, scores: Tensor) -> None:
+        """Count one batch."""
+        self.n += len(scores)
+        self.n_right += int((scores.double().argmax(1) == batch.labels).sum())
+        self.finite &= bool(torch.isfinite(scores).all())
 
 
 def mixup_accuracy(view: TrainView) -> Value | float:
     """Share of averages of two training images of one class that are given that class, in [0, 1].
 
     Every image is averaged, pixel by pixel, with its predecessor among the images of its class;
-    see `mixed`. Undefined where no class has two images, or where an output is not finite.
+    see `audit.data.versions.MIXED`. Undefined where no class has two images, or where an output is
+    not finite.
 
     Source:
         Natekar & Sharma, Representation Based Complexity Measures for Predicting Generalization in
@@ -55,21 +42,12 @@ def mixup_accuracy(view: TrainView) -> Value | float:
         Deviations: accuracy, where their final program takes cross-entropy; a ring of pairs, where
         theirs takes all pairs within small batches; the mean over pairs, not over classes.
     """
-    import torch
-
-    n_right = n = 0
-    with torch.inference_mode():
-        for images, classes in mixed(view):
-            output = view.module(images)
-            output = output[0] if isinstance(output, (tuple, list)) else output
-            scores = output.double().cpu().numpy()
-            if not np.isfinite(scores).all():
-                return Value.undefined("the outputs are not finite for a mixed image")
-            n_right += int((scores.argmax(axis=1) == classes).sum())
-            n += len(classes)
-    if n == 0:
+    mixed = view.reduced(MixedPredictions)
+    if not mixed.finite:
+        return Value.undefined("the outputs are not finite for a mixed image")
+    if mixed.n == 0:
         return Value.undefined("no class has two images in the training sample")
-    return n_right / n
+    return mixed.n_right / mixed.n
 
 
 MEASURES = (
@@ -82,5 +60,7 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         source="Natekar & Sharma, arXiv 2012.02775; accuracy, on a ring of pairs in each class",
+        unit="share of mixed images",
+        reducers=(MixedPredictions,),
     ),
 )

@@ -26,10 +26,10 @@ class FixedBirths(ArrayView):
         super().__init__(
             nn.Flatten(), images, labels, class_names=[str(k) for k in range(n_classes)]
         )
-        self.layers = layers
+        self.fixed = layers
 
     def births(self, filtration):
-        return self.layers
+        return self.fixed
 
 
 def layer(*units, flags=None, name="a"):

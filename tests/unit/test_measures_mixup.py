@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from audit.conformance import ArrayView
-from audit_measures.mixup import mixed, mixup_accuracy
+from audit.data.versions import MIXED
+from audit_measures.mixup import mixup_accuracy
 
 
 class Threshold(nn.Module):
@@ -24,10 +25,12 @@ def view_of(levels, labels, network=None, batch_size=16):
 
 def pairs(view):
     """(class, level) of every mixed image, sorted."""
+    ring = MIXED.start(view)
+    made = [batch for stretch in view.stretches() for batch in ring.feed(stretch)]
     found = [
         (int(label), round(float(image.mean()), 6))
-        for images, labels in mixed(view)
-        for image, label in zip(images, labels, strict=True)
+        for batch in (*made, *ring.end())
+        for image, label in zip(batch.images, batch.labels, strict=True)
     ]
     return sorted(found)
 

@@ -16,8 +16,9 @@ from audit import birth_levels
 from audit.data.sample import draw_sample
 from audit.data.transform import eval_transform
 from audit.errors import CheckpointError, ConfigError, MeasureError, UnavailableError
-from audit.measuring.subject import Subject
-from audit.measuring.view import CheckpointView
+from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.subject import Provided, Subject
+from audit.measuring.view import Wanted
 from audit.network.forward import stream_maps
 from audit.network.layers import choose_layers
 from audit.network.saving import write_weights
@@ -50,14 +51,13 @@ def subject_of(weights, **changes):
     """The checkpoint in a file, audited on a few digits."""
     fields = {
         "name": "checkpoint",
-        "source": "timm",
-        "source_version": "1",
+        "model_source": Provided("timm", "1"),
         "source_digest": "",
         "model": "test_resnet",
         "model_args": {"num_classes": 10, "in_chans": 1},
         "weights": weights,
         "weights_digest": file_digest(weights) if weights else "pretrained",
-        "dataset": "digits",
+        "data_source": Provided("digits", "1"),
         "dataset_options": {},
         "sample": digits()[0],
         "transform": {"input_size": [1, SIDE, SIDE], "mean": [0.5], "std": [0.5]},
@@ -82,7 +82,9 @@ def registry_of(build, data_config=None):
         data_config=lambda module, args: config,
     )
     return types.SimpleNamespace(
-        models={"timm": source}, dataset=lambda name: Registry(PLUGINS).dataset(name)
+        models={"timm": source},
+        dataset=lambda name: Registry(PLUGINS).dataset(name),
+        origin=lambda hook, name: "",
     )
 
 
@@ -112,12 +114,14 @@ def store(tmp_path):
 
 @pytest.fixture
 def view(weights, store):
-    return CheckpointView(subject_of(weights), store, ("cubical", "clique"), Registry(PLUGINS))
+    return CheckpointView(
+        subject_of(weights), store, Wanted(("cubical", "clique")), Registry(PLUGINS)
+    )
 
 
 def view_of(build, store, filtrations=("cubical",), **changes):
     subject = subject_of(None, **changes)
-    return CheckpointView(subject, store, filtrations, registry_of(build))
+    return CheckpointView(subject, store, Wanted(filtrations), registry_of(build))
 
 
 def state_of(module):
@@ -188,7 +192,7 @@ def test_view_tied_rate_counts_equal_pixels_that_are_not_zero(store):
 def test_view_that_is_cached_builds_no_network(view, weights, store):
     logits = view.logits()
     births = {name: view.births(name) for name in ("clique", "cubical")}
-    again = CheckpointView(subject_of(weights), store, ("clique",), registry_of(no_network))
+    again = CheckpointView(subject_of(weights), store, Wanted(("clique",)), registry_of(no_network))
     np.testing.assert_array_equal(again.logits(), logits)
     for name, layers in births.items():
         for one, two in zip(layers, again.births(name), strict=True):
@@ -202,13 +206,13 @@ def test_view_that_is_cached_builds_no_network(view, weights, store):
 def test_view_of_another_name_shares_the_cache(view, weights, store):
     view.logits()
     renamed = subject_of(weights, name="another")
-    again = CheckpointView(renamed, store, ("clique",), registry_of(no_network))
+    again = CheckpointView(renamed, store, Wanted(("clique",)), registry_of(no_network))
     np.testing.assert_array_equal(again.logits(), view.logits())
     assert again.generator("x").random() == view.generator("x").random()
 
 
 def test_view_takes_a_filtration_that_was_not_announced(weights, store):
-    view = CheckpointView(subject_of(weights), store, (), Registry(PLUGINS))
+    view = CheckpointView(subject_of(weights), store, Wanted(), Registry(PLUGINS))
     view.logits()
     births = view.births("cubical")
     assert len(births) == 3
@@ -219,7 +223,7 @@ def test_view_recomputes_what_was_damaged(view, weights, store, caplog):
     logits, births = view.logits(), view.births("cubical")
     for path in list(store.paths()):
         path.write_bytes(path.read_bytes()[:-1])
-    again = CheckpointView(subject_of(weights), store, ("cubical",), Registry(PLUGINS))
+    again = CheckpointView(subject_of(weights), store, Wanted(("cubical",)), Registry(PLUGINS))
     np.testing.assert_array_equal(again.logits(), logits)
     np.testing.assert_array_equal(again.births("cubical")[0].birth_levels, births[0].birth_levels)
     assert "is damaged" in caplog.text
@@ -285,7 +289,7 @@ def test_view_of_weights_that_are_not_finite_names_the_tensor(tmp_path, store):
         module.fc.weight[0, 0] = float("nan")
     path = tmp_path / "broken.safetensors"
     write_weights(module, path, {})
-    view = CheckpointView(subject_of(path), store, ("clique",), Registry(PLUGINS))
+    view = CheckpointView(subject_of(path), store, Wanted(("clique",)), Registry(PLUGINS))
     with pytest.raises(CheckpointError, match=r"NaN or infinite: 1 of \d+ in fc\.weight, 1 of"):
         view.logits()
     assert list(store.paths()) == []
@@ -372,7 +376,7 @@ def test_view_of_a_network_without_maps_has_outputs_but_no_births(store):
 def test_view_of_maps_that_are_not_square_has_no_clique_births(weights, store):
     transform = {"input_size": [1, 32, 64], "mean": [0.5], "std": [0.5]}
     subject = subject_of(weights, transform=transform)
-    view = CheckpointView(subject, store, ("clique", "cubical"), Registry(PLUGINS))
+    view = CheckpointView(subject, store, Wanted(("clique", "cubical")), Registry(PLUGINS))
     with pytest.raises(UnavailableError) as caught:
         view.births("clique")
     assert str(caught.value) == (
@@ -387,17 +391,19 @@ def test_view_of_maps_that_are_not_square_has_no_clique_births(weights, store):
 
 def test_view_takes_the_layers_that_were_named(weights, store):
     subject = subject_of(weights, layers=("layer1", "layer2"))
-    view = CheckpointView(subject, store, ("cubical",), Registry(PLUGINS))
+    view = CheckpointView(subject, store, Wanted(("cubical",)), Registry(PLUGINS))
     assert [layer.layer for layer in view.births("cubical")] == ["layer1", "layer2"]
     wrong = subject_of(weights, layers=("layer9",))
     with pytest.raises(ConfigError, match="unknown layer 'layer9'; did you mean"):
-        CheckpointView(wrong, store, ("cubical",), Registry(PLUGINS)).births("cubical")
+        CheckpointView(wrong, store, Wanted(("cubical",)), Registry(PLUGINS)).births("cubical")
 
 
 def test_view_generator_depends_on_seed_weights_and_purpose(weights, store):
     def draw(purpose="x", **changes):
         subject = subject_of(weights, **changes)
-        return CheckpointView(subject, store, (), Registry(PLUGINS)).generator(purpose).random()
+        return (
+            CheckpointView(subject, store, Wanted(), Registry(PLUGINS)).generator(purpose).random()
+        )
 
     assert draw() == draw(name="renamed")
     assert len({draw(), draw("y"), draw(seed=1), draw(weights_digest="other")}) == 4
@@ -405,8 +411,9 @@ def test_view_generator_depends_on_seed_weights_and_purpose(weights, store):
 
 CHANGES = {
     "weights_digest": "0" * 64,
-    "source": "factory",
-    "source_version": "2",
+    "model_source": Provided("timm", "2"),
+    "data_source": Provided("digits", "2"),
+    "dataset_options": {"seed": 1},
     "source_digest": "1",
     "model": "test_resnet2",
     "model_args": {"num_classes": 10, "in_chans": 1, "drop_rate": 0.1},
@@ -422,7 +429,7 @@ def keys_of(**changes):
     return (
         key_digest(subject.trace_key("logits")),
         key_digest(subject.trace_key("clique")),
-        key_digest(subject.measure_key("path_norm", "1")),
+        key_digest(subject.measure_key(Provided("path_norm", "1"))),
     )
 
 
@@ -447,12 +454,12 @@ def test_key_of_measures_alone_changes_with_the_seed():
 
 def test_key_of_measures_changes_with_name_and_version():
     subject = subject_of(None)
-    keys = [("a", "1"), ("b", "1"), ("a", "2")]
-    assert len({key_digest(subject.measure_key(*key)) for key in keys}) == 3
+    keys = [("a", "1"), ("b", "1"), ("a", "2"), ("a", "1", "plugin 2")]
+    assert len({key_digest(subject.measure_key(Provided(*key))) for key in keys}) == 4
     assert len(set(keys_of())) == 3
 
 
 def test_key_does_not_change_with_names_and_places(tmp_path):
     moved = tmp_path / "elsewhere.safetensors"
     changes = {"name": "other", "weights": moved, "dataset_options": {"root": "/moved"}}
-    assert keys_of(**changes) == keys_of()
+    assert keys_of(dataset_locations=("root",), **changes) == keys_of()

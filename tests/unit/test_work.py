@@ -18,10 +18,11 @@ from torch import nn
 
 import audit_measures
 from audit.errors import CheckpointError, StoreError, UnavailableError
-from audit.measuring.rows import measure_rows
-from audit.measuring.task import Outcome, audit_checkpoint, explain, filtrations_of
-from audit.measuring.unit_tables import read_units
-from audit.measuring.view import CheckpointView
+from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.rows import measure_rows, unit_rows
+from audit.measuring.subject import Provided
+from audit.measuring.task import Outcome, audit_checkpoint, explain
+from audit.measuring.view import Wanted
 from audit.network.saving import write_weights
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry
@@ -74,12 +75,11 @@ def audited(weights, store, measures, **changes):
 
 
 def rows_of(subject, entry, store):
-    found = store.get(subject.measure_key(entry.name, entry.version))
-    return (
-        {}
-        if found is None
-        else {row["measure"]: row for row in measure_rows(subject, entry, found)}
-    )
+    measure = Provided(entry.name, entry.version)
+    found = store.get(subject.row_key([measure], entry.filtrations))
+    if found is None:
+        return {}
+    return {row["measure"]: row for row in measure_rows(subject.name, [measure], found)}
 
 
 def outcome_of(compute, weights, store):
@@ -154,9 +154,10 @@ def test_measure_that_fails_costs_its_own_row_alone(weights, store, compute, rea
     ]
     subject, outcome = audited(weights, store, entries)
     assert outcome == Outcome("", {"broken": reason})
-    assert rows_of(subject, entries[0], store)["before"]["value"] == 1
-    assert rows_of(subject, entries[1], store) == {}
-    assert rows_of(subject, entries[2], store)["later"]["value"] == 2
+    kept = [Provided("before", "1"), Provided("later", "1")]
+    rows = measure_rows(subject.name, kept, store.get(subject.row_key(kept, ())))
+    assert [row["value"] for row in rows] == [1, 2]
+    assert store.get(subject.measure_key(Provided("broken", "1"))) is None
 
 
 def test_measure_in_parts_gives_a_row_for_each(weights, store):
@@ -184,7 +185,9 @@ def test_audit_computes_nothing_twice(weights, store):
     outcome = audit_checkpoint(subject, entries, store, registry_of(no_network))
     assert calls == ["c", "f", "f"]
     assert outcome == Outcome("", {"failing": "ZeroDivisionError: division by zero"})
-    assert rows_of(subject, entries[0], store)["cubical"]["checkpoint"] == "renamed"
+    found = store.get(subject.row_key([Provided("cubical", "1")], ("cubical",)))
+    [row] = measure_rows(subject.name, [Provided("cubical", "1")], found)
+    assert row["checkpoint"] == "renamed"
 
 
 def test_audit_of_a_broken_checkpoint_says_why_and_keeps_nothing(tmp_path, store):
@@ -246,13 +249,18 @@ def test_audit_leaves_the_network_and_threads_as_they_are(weights, store):
     assert not any(parameter.grad is not None for parameter in module.parameters())
 
 
+def units_of(subject, filtration, store):
+    entry = store.get(subject.row_key([Provided("m", "1")], (filtration,)))
+    return unit_rows(subject.name, entry)
+
+
 @pytest.mark.parametrize("filtration", ["clique", "cubical"])
 def test_units_come_back_from_the_store_as_they_were_computed(weights, store, filtration):
     entry = measure("m", lambda view: 1.0, filtrations=(filtration,))
     subject, _ = audited(weights, store, [entry])
-    view = CheckpointView(subject, store, (), registry_of(no_network))
+    view = CheckpointView(subject, store, Wanted(), registry_of(no_network))
     expected = unit_frame(view.births(filtration), view.labels, view.class_names)
-    found = read_units(subject, filtration, store)
+    [found] = units_of(subject, filtration, store)
     assert found.columns.tolist() == ["checkpoint", "filtration", *expected.columns]
     assert set(found["checkpoint"]) == {"checkpoint"}
     assert set(found["filtration"]) == {filtration}
@@ -261,8 +269,6 @@ def test_units_come_back_from_the_store_as_they_were_computed(weights, store, fi
             found[column], expected[column], check_categorical=False, check_dtype=False
         )
     assert found["class_name"].astype(str).unique().tolist() == list(digits()[0].class_names)
-    other = "cubical" if filtration == "clique" else "clique"
-    assert read_units(subject, other, store) is None
 
 
 def test_units_of_a_network_without_maps_are_an_empty_table(store):
@@ -273,16 +279,16 @@ def test_units_of_a_network_without_maps_are_an_empty_table(store):
         return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, 10))
 
     assert audit_checkpoint(subject, [entry], store, registry_of(build)) == Outcome("", {})
-    found = read_units(subject, "cubical", store)
+    [found] = units_of(subject, "cubical", store)
     assert len(found) == 0
     assert "feature_entropy" in found.columns
 
 
-def test_filtrations_are_those_that_measures_ask_for():
+def test_wanted_is_what_measures_declare():
     one = measure("a", None, filtrations=("cubical",))
-    two = measure("b", None, filtrations=("cubical", "clique"))
-    assert filtrations_of([one, two, measure("c", None)]) == ("clique", "cubical")
-    assert filtrations_of([]) == ()
+    two = measure("b", None, filtrations=("cubical", "clique"), features=True)
+    assert Wanted.by([one, two, measure("c", None)]) == Wanted(("clique", "cubical"), True)
+    assert Wanted.by([]) == Wanted()
 
 
 def test_explain_is_one_line():

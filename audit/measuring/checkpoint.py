@@ -1,0 +1,156 @@
+"""The view of a checkpoint by its files: loads and runs it only when the store has no answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from audit.data.split_guard import open_training
+from audit.data.transform import eval_transform, load_batch, resolve_data_config
+from audit.errors import CheckpointError
+from audit.measuring._kept import OutputReducer
+from audit.measuring.subject import Subject
+from audit.measuring.view import NetworkView, Wanted
+from audit.network.digests import state_digest
+from audit.network.fitting import fit_weights
+from audit.network.weights import Weights, read_weights
+from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
+from audit.store import Entry, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from audit.plugin.registry import Registry
+
+#: A prepared sample up to this size stays in memory between passes.
+_KEEP_BYTES: Final = 512 << 20
+
+_prepared_samples: dict[tuple[str, DataConfig], Tensor] = {}
+
+
+class CheckpointView(NetworkView):
+    """The view of one checkpoint.
+
+    Args:
+        subject: The checkpoint and the sample.
+        store: Where costly things are kept.
+        wanted: What is taken along on the first pass.
+        registry: Where the model source and the dataset are looked up.
+        split: The training images, if they are open already.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        store: Store,
+        wanted: Wanted,
+        registry: Registry,
+        split: ImageSplit | None = None,
+    ) -> None:
+        super().__init__(wanted)
+        self.checkpoint = subject.name
+        self.class_names = subject.sample.class_names
+        self.labels = subject.sample.labels.copy()
+        self.labels.setflags(write=False)
+        self.seed = subject.seed
+        self.weights_digest = subject.weights_digest
+        self._subject = subject
+        self._store = store
+        self._source = registry.models[subject.source]
+        self._registry = registry
+        self._given_split = split
+
+    @property
+    def _paths(self) -> Sequence[str] | None:
+        return self._subject.layers
+
+    @functools.cached_property
+    def _split(self) -> ImageSplit:
+        """The training images: of all splits, the only one that is ever opened here."""
+        if self._given_split is not None:
+            return self._given_split
+        entry = self._registry.dataset(self._subject.dataset)
+        return open_training(entry, self._subject.dataset_options)
+
+    @functools.cached_property
+    def module(self) -> nn.Module:
+        """The network with its weights, in eval mode, in float32, on the device."""
+        return self._network().float().eval().requires_grad_(False).to(self._subject.device)
+
+    def _network(self) -> nn.Module:
+        """Build the network and load its weights.
+
+        Raises:
+            CheckpointError: They are not those that the run was planned with, or do not fit.
+        """
+        subject = self._subject
+        module = self._source.create(subject.model, subject.model_args, subject.weights is None)
+        if subject.weights is not None:
+            weights = read_weights(subject.weights, subject.weights_digest)
+            self.notes = (*weights.notes, *fit_weights(module, weights, subject.weights))
+        elif subject.built and state_digest(module) != subject.weights_digest:
+            raise CheckpointError(
+                f"the pretrained weights of {subject.model} changed while they were used: the "
+                "digest of the network's tensors is another than when the run was planned; start "
+                "again when nothing writes to them"
+            )
+        return module
+
+    def initial_weights(self) -> Mapping[str, Tensor]:
+        """The weights before training, checked as any weights are, on the device."""
+        subject = self._subject
+        if subject.init is None:
+            return super().initial_weights()
+        given: Weights = read_weights(subject.init, subject.init_digest)
+        like = self._source.create(subject.model, subject.model_args, False)
+        fit_weights(like, given, subject.init)
+        state = like.float().to(subject.device).state_dict()
+        return {name: tensor.detach() for name, tensor in state.items()}
+
+    @functools.cached_property
+    def data_config(self) -> DataConfig:
+        """The network's own data configuration with the run's overrides."""
+        subject = self._subject
+        return resolve_data_config(self._source, self.module, subject.model_args, subject.transform)
+
+    def stretches(self) -> Iterator[Batch]:
+        """Images and labels of the sample, in order, on the device."""
+        labels = torch.from_numpy(self.labels.copy())
+        images = self._prepared()
+        for start in range(0, len(labels), self._subject.batch_size):
+            stop = min(start + self._subject.batch_size, len(labels))
+            batch = images[start:stop] if images is not None else self._load(start, stop)
+            device = self._subject.device
+            yield Batch(
+                PLAIN, np.arange(start, stop), labels[start:stop].to(device), batch.to(device)
+            )
+
+    def _load(self, start: int, stop: int) -> Tensor:
+        """Decode and prepare a stretch of the sample."""
+        indices = self._subject.sample.indices[start:stop]
+        return load_batch(self._split, indices, eval_transform(self.data_config))
+
+    def _prepared(self) -> Tensor | None:
+        """The whole sample, prepared, if it fits in memory; shared by views that prepare alike."""
+        channels, height, width = self.data_config.input_size
+        if 4 * channels * height * width * len(self.labels) > _KEEP_BYTES:
+            return None
+        key = (self._subject.sample.fingerprint, self.data_config)
+        if key not in _prepared_samples:
+            _prepared_samples.clear()
+            _prepared_samples[key] = self._load(0, len(self.labels))
+        return _prepared_samples[key]
+
+    def _recall(self, part: str) -> Entry | None:
+        return self._store.get(self._subject.trace_key(part))
+
+    def _keep(self, part: str, entry: Entry) -> None:
+        self._store.put(self._subject.trace_key(part), entry.arrays, entry.meta)
+
+    def _output_reducer(self) -> OutputReducer:
+        subject = self._subject
+        return OutputReducer(self, subject.model, subject.sample.sample_ids)

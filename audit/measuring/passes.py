@@ -1,0 +1,316 @@
+"""The shared passes: all reducers of all measures ride on the same forward passes.
+
+The sample is read once. Every stretch of it goes through the network once for each version that
+somebody rides on, and whatever is wanted of that version (feature maps, features, scores) is handed
+over from the same pass. Versions that are identical for the images at hand are run once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import torch
+
+from audit.measuring._boundary import attempt
+from audit.network.forward import stream_maps
+from audit.network.gradients import image_gradients
+from audit.network.scores import class_scores
+from audit.plugin import (
+    PLAIN,
+    Alteration,
+    Batch,
+    DataConfig,
+    FeatureReducer,
+    GradientReducer,
+    MapReducer,
+    MeasureEntry,
+    Reducer,
+    ScoreReducer,
+    TrainView,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from audit.network.features import FeatureTap
+    from audit.network.layers import LayerSpec
+
+#: Forward passes that the gradients of each image cost: forward, and twice that backward.
+GRADIENT_PASSES: Final = 3.0
+
+
+class Network(Protocol):
+    """What the passes need of a view."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def data_config(self) -> DataConfig:
+        """How its images are prepared."""
+
+    def specs(self) -> Sequence[LayerSpec]:
+        """Where feature maps are taken."""
+
+    def tap(self) -> FeatureTap:
+        """Where features pass by."""
+
+    def stretches(self) -> Iterator[Batch]:
+        """The sample in order, batch by batch."""
+
+
+@dataclasses.dataclass
+class _Rider:
+    """A reducer on one version of the sample."""
+
+    reducer: Reducer
+    version: Version
+    essential: bool
+
+
+@dataclasses.dataclass
+class _Stream:
+    """One forward pass: over one version of the sample, for all who ride on it."""
+
+    version: Version
+    riders: list[_Rider]
+    alteration: Alteration | None = None
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows of the sample are used, shape (b,), bool."""
+        shares = {rider.version.share for rider in self.riders}
+        return np.logical_or.reduce([chosen_rows(rows, share) for share in shares])
+
+
+def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
+    """Which rows an evenly spaced share of the sample uses, the first among them; shape (b,), bool.
+
+    Example:
+        >>> chosen_rows(np.arange(8), 0.25).nonzero()[0].tolist()
+        [0, 4]
+    """
+    used: np.ndarray = np.floor(rows * share) > np.floor((rows - 1) * share)
+    return used
+
+
+def _identity(version: Version, config: DataConfig | None) -> Version:
+    """What tells whether two versions are one for images of this configuration."""
+    other = version.same_as(config) if version.same_as and config else None
+    found = other or version
+    return found if found.mixes else found.on(1.0)
+
+
+def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = None) -> float:
+    """Forward passes over the sample that these measures cost together.
+
+    One is the pass that everybody shares; versions, gradients and what measures do by themselves
+    come on top, as declared. A single image more or less is not counted.
+
+    Args:
+        entries: The measures.
+        config: How images are prepared, where it is known: some versions of grey images are no
+            change.
+    """
+    entries = list(entries)
+    shares: dict[Version, float] = {PLAIN: 1.0}
+    gradients = 0.0
+    for reducer in {reducer for entry in entries for reducer in entry.reducers}:
+        for version in reducer.versions:
+            if issubclass(reducer, GradientReducer):
+                gradients = max(gradients, version.share)
+            else:
+                identity = _identity(version, config)
+                shares[identity] = max(shares.get(identity, 0.0), version.share)
+    own = sum(entry.passes for entry in entries)
+    return sum(shares.values()) + GRADIENT_PASSES * gradients + own
+
+
+class Passes:
+    """The passes that some reducers need.
+
+    Args:
+        view: The checkpoint, as reducers and alterations are given it.
+        network: The same checkpoint's network and sample.
+        reducers: Key → reducer. Reducers that fail are left behind, the others go on.
+        essential: Keys of those whose failure ends the passes.
+
+    Attributes:
+        errors: Key → what its reducer raised.
+        n_images: Images that went forward through the network so far.
+    """
+
+    def __init__(
+        self,
+        view: TrainView,
+        network: Network,
+        reducers: Mapping[Any, Reducer],
+        essential: frozenset[Any] = frozenset(),
+    ) -> None:
+        self.errors: dict[Any, Exception] = {}
+        self.n_images = 0
+        self._network = network
+        self._keys = {id(reducer): key for key, reducer in reducers.items()}
+        streams: dict[Version, _Stream] = {}
+        for key, reducer in reducers.items():
+            for version in type(reducer).versions:
+                identity = _identity(version, network.data_config)
+                stream = streams.setdefault(identity, _Stream(identity, []))
+                stream.riders.append(_Rider(reducer, version, key in essential))
+        order = sorted(streams.values(), key=lambda stream: stream.version != PLAIN)
+        for stream in order:
+            start = stream.version.start
+            if start is not None:
+                alteration, error = attempt(functools.partial(start, view))
+                stream.alteration = alteration
+                self._note(stream, error)
+        self._streams = order
+
+    def run(self) -> None:
+        """Make the passes.
+
+        Raises:
+            Exception: What an essential reducer raised, or the network on the sample as it is.
+        """
+        if not any(stream.riders for stream in self._streams):
+            return
+        for stretch in self._network.stretches():
+            for stream in self._streams:
+                used = stream.rows(stretch.rows) if stream.riders else np.zeros(0, bool)
+                if used.any():
+                    self._feed(stream, _part(stretch, used))
+        for stream in self._streams:
+            alteration = stream.alteration
+            if stream.riders and alteration is not None:
+                made, error = attempt(functools.partial(_all_of, alteration.end))
+                self._note(stream, error)
+                self._forward_all(stream, made or [])
+
+    def _feed(self, stream: _Stream, stretch: Batch) -> None:
+        """One stretch of the sample through one version's pass."""
+        alteration = stream.alteration
+        if alteration is None:
+            self._forward(stream, stretch)
+            return
+        made, error = attempt(functools.partial(_all_of, alteration.feed, stretch))
+        self._note(stream, error)
+        self._forward_all(stream, made or [])
+
+    def _forward_all(self, stream: _Stream, batches: Sequence[Batch]) -> None:
+        """Altered batches through the network; what goes wrong costs those who ride on them."""
+        for batch in batches:
+            _, error = attempt(functools.partial(self._forward, stream, batch))
+            self._note(stream, error)
+
+    def _note(self, stream: _Stream, error: Exception | None) -> None:
+        """Leave all riders of a version behind where there is an error.
+
+        Raises:
+            Exception: The error, where one of them is essential.
+        """
+        if error is not None:
+            for rider in list(stream.riders):
+                self._leave(rider, error)
+
+    def _leave(self, rider: _Rider, error: Exception) -> None:
+        """Leave a reducer behind on all versions."""
+        if rider.essential:
+            raise error
+        self.errors.setdefault(self._keys[id(rider.reducer)], error)
+        for stream in self._streams:
+            stream.riders = [r for r in stream.riders if r.reducer is not rider.reducer]
+
+    def _forward(self, stream: _Stream, batch: Batch) -> None:
+        """One batch through the network, and to everyone who rides on this version."""
+        module = self._network.module
+        self.n_images += len(batch.images)
+        wanted = [type(rider.reducer) for rider in stream.riders]
+        specs = self._network.specs() if _any(wanted, MapReducer) else ()
+        layers = [spec.layer for spec in specs]
+        parts = [_Part(rider, batch) for rider in stream.riders]
+
+        def consume(index: int, maps: Tensor) -> None:
+            for part in parts:
+                if isinstance(part.rider.reducer, MapReducer):
+                    self._hand(part, (layers[index], part.of(maps)))
+
+        if _any(wanted, MapReducer) or _any(wanted, FeatureReducer) or _any(wanted, ScoreReducer):
+            images = batch.images.clone()  # networks may change their input in place
+            if _any(wanted, FeatureReducer):
+                with torch.inference_mode(), self._network.tap().open(module, images) as features:
+                    scores = class_scores(stream_maps(module, specs, images, consume))
+            else:
+                features, scores = [], class_scores(stream_maps(module, specs, images, consume))
+            with torch.inference_mode():
+                for part in parts:
+                    if isinstance(part.rider.reducer, FeatureReducer):
+                        self._hand(part, (part.of(features[0]),))
+                    if isinstance(part.rider.reducer, ScoreReducer):
+                        self._hand(part, (part.of(scores),))
+        for part in parts:
+            if isinstance(part.rider.reducer, GradientReducer):
+                self._gradients(part)
+
+    def _gradients(self, part: _Part) -> None:
+        """Gradients of each image's loss, to one reducer."""
+        for rows, gradients in image_gradients(
+            self._network.module, part.batch.images, part.batch.labels
+        ):
+            self._hand(_Part(part.rider, _slice(part.batch, rows)), (gradients,))
+
+    def _hand(self, part: _Part, what: tuple[Any, ...]) -> None:
+        """Hand something to one reducer, if it still rides."""
+        reducer: Any = part.rider.reducer
+        if self._keys[id(reducer)] in self.errors:
+            return
+        _, error = attempt(lambda: reducer.update(part.batch, *what))
+        if error is not None:
+            self._leave(part.rider, error)
+
+
+class _Part:
+    """What of a batch belongs to a rider's share of the sample."""
+
+    def __init__(self, rider: _Rider, batch: Batch) -> None:
+        self.rider = rider
+        used = chosen_rows(batch.rows, rider.version.share)
+        self._used = None if used.all() else torch.from_numpy(np.flatnonzero(used))
+        if self._used is not None:
+            batch = _part(batch, used)
+        self.batch = dataclasses.replace(batch, version=rider.version)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The rows of a tensor that belong to it."""
+        return tensor if self._used is None else tensor[self._used.to(tensor.device)]
+
+
+def _part(batch: Batch, used: np.ndarray) -> Batch:
+    """The rows of a batch that are used."""
+    if used.all():
+        return batch
+    index = torch.from_numpy(np.flatnonzero(used)).to(batch.images.device)
+    return dataclasses.replace(
+        batch, rows=batch.rows[used], labels=batch.labels[index], images=batch.images[index]
+    )
+
+
+def _slice(batch: Batch, rows: slice) -> Batch:
+    """A stretch of a batch."""
+    return dataclasses.replace(
+        batch, rows=batch.rows[rows], labels=batch.labels[rows], images=batch.images[rows]
+    )
+
+
+def _all_of(make: Callable[..., Iterable[Batch]], *given: Batch) -> list[Batch]:
+    """All batches that an alteration makes; a generator runs inside."""
+    return list(make(*given))
+
+
+def _any(kinds: Sequence[type], kind: type) -> bool:
+    """Whether one of these classes is of a kind."""
+    return any(issubclass(one, kind) for one in kinds)
