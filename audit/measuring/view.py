@@ -243,7 +243,8 @@ class NetworkView(TrainView):
         passes.run()
         self.n_forwarded += passes.n_images
         for kind in self._wanted.reducers:
-            self._reduced.setdefault(kind, passes.errors.get(kind) or reducers[kind])
+            if kind in reducers:
+                self._reduced[kind] = passes.errors.get(kind) or reducers[kind]
         self._remember(reducers, births, missing, refusal, without)
 
     def _start(self, kind: type[Reducer], reducers: dict[Any, Reducer]) -> None:
