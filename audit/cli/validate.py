@@ -39,8 +39,10 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     for name, reason in plan["excluded"].items():
         click.echo(f"  left out     {name}: {reason}")
     click.echo(f"measures       {len(plan['measures'])}: {', '.join(plan['measures'])}")
+    click.echo(f"passes         {plan['passes']:g} forward passes over the sample, at most")
     click.echo(
-        f"checkpoints    {plan['n_checkpoints']}, of which {plan['n_cached']} are wholly cached"
+        f"checkpoints    {plan['n_checkpoints']}, of which {plan['n_cached']} are wholly cached; "
+        f"{plan['n_tried']} tried"
     )
     for name, reason in plan["refused"].items():
         click.echo(f"  would fail   {name}: {reason}")

@@ -50,7 +50,7 @@ def test_second_run_is_byte_identical_and_loads_no_network(user, genaudit, tmp_p
     def refuse(*arguments):
         raise AssertionError("a network was built although everything is cached")
 
-    monkeypatch.setattr("audit.measuring.view.CheckpointView._network", refuse)
+    monkeypatch.setattr("audit.measuring.checkpoint.CheckpointView._network", refuse)
     assert genaudit("run", user / "audit.toml", "-o", out).code == 0
     assert {name: (out / name).read_bytes() for name in before} == before
 

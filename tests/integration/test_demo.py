@@ -90,7 +90,7 @@ def test_again_trains_nothing_and_changes_no_byte(folder, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("a network was built although everything is there")
 
-    monkeypatch.setattr("audit.measuring.view.CheckpointView._network", refuse)
+    monkeypatch.setattr("audit.measuring.checkpoint.CheckpointView._network", refuse)
     monkeypatch.setattr("audit.zoo.demo.train", refuse)
     options = RunOptions(
         output=folder, cache=folder / "cache", workers=0, device="cpu", progress=False
