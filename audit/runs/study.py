@@ -16,6 +16,7 @@ import numpy as np
 
 import audit
 from audit.data.sample import Sample, draw_sample
+from audit.data.split_guard import open_training
 from audit.errors import CheckpointError, ConfigError
 from audit.measuring.subject import Subject
 from audit.network.weights import file_digest
@@ -165,7 +166,7 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
 def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
     """The training sample; what is known of unchanged image files is remembered in the store."""
     dataset = registry.dataset(config.dataset.name)
-    split = dataset.open("train", config.dataset_options)
+    split = open_training(dataset, config.dataset_options)
     key = {"memo": dataset.name, "version": dataset.version, "options": config.dataset_options}
     known = store.get(key)
     memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from audit.data.sample import draw_sample
+from audit.data.split_guard import open_training
 from audit.errors import ConfigError, DataError, unknown_name
 from audit.measuring.subject import Subject
 from audit.measuring.view import CheckpointView
@@ -151,4 +152,4 @@ def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[s
     if "name" not in options:
         raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
     name = str(options.pop("name"))
-    return registry.dataset(name).open("train", options), name, options
+    return open_training(registry.dataset(name), options), name, options
