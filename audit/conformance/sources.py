@@ -115,6 +115,8 @@ def check_dataset(
     options = dict(options or {})
     owner = f"dataset {entry.name!r}"
     _check_words(owner, entry)
+    homeless = sorted(set(entry.locations) - set(entry.options))
+    _require(not homeless, owner, f"locations must be of {entry.options}", homeless)
     unknown = set(options) - set(entry.options)
     _require(not unknown, owner, f"options must be of {entry.options}", sorted(unknown))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, read_run, wr
 from audit.folder.tables import read_measures, wide_frame
 from audit.plugin import KnownCheckpoint
 from audit.plugin.registry import installed
+
+#: What decides this stage's table, of `audit`'s source.
+SOURCES: Final = ("statistics", "correlation", "folder")
 
 
 def correlate_folder(
@@ -40,7 +43,7 @@ def correlate_folder(
     held_out, notes = _known_accuracies(record, sorted(measures["checkpoint"].unique()), table)
     write_csv(held_out, folder / ACCURACIES)
     inputs = stage_digest(
-        ("statistics", "correlation", "folder/columns.py"),
+        SOURCES,
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         target=target,

@@ -15,7 +15,8 @@ from audit.store import key_digest
 #: The package whose source decides the tables.
 HOME: Final = Path(audit.__file__).parent
 
-_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "pandas", "numba")
+#: The distributions that statistics, correlation, ranking and this folder import.
+LIBRARIES: Final = ("mapie", "numpy", "pandas", "pydantic", "scikit-learn", "scipy")
 
 
 def file_sha256(path: Path) -> str:
@@ -29,21 +30,43 @@ def stage_digest(packages: tuple[str, ...], **inputs: Any) -> str:
     Args:
         packages: Subpackages and files of `audit` whose source decides the result.
         inputs: Digests of the files read, and parameters.
+
+    Raises:
+        ValueError: There is no source at one of the packages.
     """
     return key_digest({"code": code_digest(packages), "inputs": inputs})
 
 
 @functools.cache
 def code_digest(packages: tuple[str, ...]) -> str:
-    """Digest of the source of subpackages and of the versions of the libraries they use."""
+    """Digest of the source of subpackages and of the versions of the libraries they use.
+
+    Raises:
+        ValueError: There is no source at one of them.
+    """
     digest = hashlib.sha256()
-    for library in _LIBRARIES:
+    for library in LIBRARIES:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
     for package in packages:
-        found = HOME / package
-        for path in [found] if found.is_file() else sorted(found.rglob("*.py")):
-            digest.update(path.relative_to(HOME).as_posix().encode() + b"\0" + path.read_bytes())
+        for path in sources_of(package):
+            name, content = path.relative_to(HOME).as_posix().encode(), path.read_bytes()
+            digest.update(b"%s %d\n%s" % (name, len(content), content))
     return digest.hexdigest()
+
+
+def sources_of(package: str) -> list[Path]:
+    """The source files of a subpackage of `audit`, or the one file that is named.
+
+    Raises:
+        ValueError: There are none.
+    """
+    found = HOME / package
+    paths = [found] if found.is_file() else sorted(found.rglob("*.py"))
+    if not paths:
+        raise ValueError(
+            f"a stage's digest needs source files of audit; found none at {package!r} in {HOME}"
+        )
+    return paths
 
 
 def is_current(section: Mapping[str, Any] | None, inputs: str, output: Path) -> bool:

@@ -1,31 +1,80 @@
-"""Digests of what stands for a network's weights."""
+"""Digests of weights: of the files they lie in, or of the tensors of a network in memory."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit.errors import CheckpointError
 from audit.network.weights import file_digest
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files."""
-    pairs = sorted((path.name, file_digest(path)) for path in paths)
-    return hashlib.sha256(repr(pairs).encode()).hexdigest()
+    """SHA-256 over the name and the content of every file, as hexadecimal digits.
+
+    Neither the order in which they are given nor the folders they lie in matter.
+
+    Raises:
+        CheckpointError: One cannot be read.
+    """
+    found = sorted(set(paths), key=lambda path: (path.name, str(path)))
+    content = [[path.name, file_digest(path)] for path in found]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def state_digest(module: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and values of a network's state."""
+    """SHA-256 over name, type, shape and bytes of every tensor of a network.
+
+    Those of its state dict, and buffers that it leaves out. Neither the device nor the layout in
+    memory matters, nor the order of names. What is no tensor, such as a rate of dropout, is
+    decided by the code that builds the network, and not digested.
+
+    Raises:
+        CheckpointError: An entry of the state dict is no tensor, or one without plain bytes.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(module):
+        head = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        digest.update(head.encode() + b"\n")
+        digest.update(_content(tensor))
+    return digest.hexdigest()
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a network by name, in alphabetical order."""
     import torch
 
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    found = {**dict(module.named_buffers(remove_duplicate=False)), **module.state_dict()}
+    for name, value in sorted(found.items()):
+        dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
+        if not dense or value.is_quantized or value.is_meta:
+            raise CheckpointError(
+                f"the weights of {type(module).__name__} must be dense tensors to be digested; "
+                f"{name} is {_kind(value)}"
+            )
+        yield name, value
+
+
+def _kind(value: object) -> str:
+    """What an entry is that has no plain bytes."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    if value.is_meta:
+        return "a tensor on the device 'meta', which holds no numbers"
+    return "quantized" if value.is_quantized else f"a tensor of layout {value.layout}"
+
+
+def _content(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor in row-major order."""
+    import torch
+
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return plain.reshape(-1).view(torch.uint8).numpy().data

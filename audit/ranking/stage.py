@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_r
 from audit.folder.result import optional_table
 from audit.folder.tables import read_measures, wide_frame
 from audit.statistics import MIN_FAMILIES
+
+#: What decides this stage's table, of `audit`'s source.
+SOURCES: Final = ("statistics", "ranking", "folder")
 
 
 def rank_folder(
@@ -49,7 +52,7 @@ def rank_folder(
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
     chosen = ranking.load_card(card) if card is not None else None
     inputs = stage_digest(
-        ("statistics", "ranking", "folder/columns.py"),
+        SOURCES,
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         seed=record["seed"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,6 +51,15 @@ class DatasetConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _path_by_name(text: str | None) -> str | None:
+    """A path in which the only braces are those of `{name}`."""
+    if text is not None and re.search("[{}]", text.replace("{name}", "")):
+        raise PydanticCustomError(
+            "unknown_braces", "must have no braces but {name}, the checkpoint's name"
+        )
+    return text
+
+
 class CheckpointConfig(_Strict):
     """`[[checkpoints]]`: an architecture and its weights.
 
@@ -57,18 +67,19 @@ class CheckpointConfig(_Strict):
         model: A timm name, a hub id, or "package.module:factory".
         weights: A path or glob, one checkpoint per file, named by its stem.
         model_args: Passed on to the model.
-        init: The weights before training, for measures of the distance from them: a path in which
-            `{name}` stands for the checkpoint's name.
         pretrained: Let the model source fetch its published weights instead of a file.
         name: Of the checkpoint; for a glob that matches several files leave it out.
+        init: The weights before training, for measures that compare with them: a path in which
+            every `{name}` stands for the checkpoint's name, so one file for each ("init/{name}.pt")
+            or one for all ("init.pt"). Other braces are refused; a glob is not expanded.
     """
 
     model: str
     weights: str | None = None
-    init: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     pretrained: bool = Field(default=False, strict=True)
     name: str | None = None
+    init: Annotated[str | None, pydantic.AfterValidator(_path_by_name)] = None
 
 
 class MeasuresConfig(_Strict):

@@ -1,6 +1,8 @@
 """What was computed, kept under a key that says all it depends on.
 
-`local` holds the store on disk, `keys` the canonical form of keys.
+`local` holds the store on disk, `keys` the canonical form of keys. Private to the folder: the bytes
+of an entry (`_format`), the files of entries (`_files`), their upkeep (`_upkeep`), and the ledger
+(`_ledger`).
 """
 
 from __future__ import annotations

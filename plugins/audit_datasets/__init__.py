@@ -23,5 +23,6 @@ def genaudit_datasets() -> list[DatasetEntry]:
             version="1",
             open=image_folder.open_split,
             options=image_folder.OPTIONS,
+            locations=image_folder.LOCATIONS,
         ),
     ]

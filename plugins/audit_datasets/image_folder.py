@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OPTIONS = ("root", "extensions", "held_out_root")
+LOCATIONS = ("root", "held_out_root")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SPLIT_FOLDERS = frozenset(
     ("train", "training", "val", "valid", "validation", "test", "testing", "eval", "held_out")

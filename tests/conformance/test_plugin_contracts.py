@@ -201,6 +201,12 @@ def test_check_dataset_refuses_entries_that_ignore_options():
         check_dataset(dataset(), {"colour": "red"})
 
 
+def test_check_dataset_refuses_locations_that_are_no_options():
+    check_dataset(dataclasses.replace(dataset(), locations=("root",)), {"root": "."})
+    with refused("locations must be of ('root',); found ['folder']"):
+        check_dataset(dataclasses.replace(dataset(), locations=("root", "folder")))
+
+
 def test_check_dataset_refuses_images_that_do_not_repeat():
     values = iter(range(100))
     with refused("load must repeat; found 0"):

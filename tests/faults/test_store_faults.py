@@ -300,6 +300,36 @@ def test_get_and_verify_refused_say_where(tmp_path, monkeypatch, code):
     assert store.verify() == (1, 0)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE], ids=errno.errorcode.get)
+def test_has_refused_says_where(tmp_path, monkeypatch, code):
+    store = Store(tmp_path)
+    store.put(KEY)
+    with monkeypatch.context() as patch:
+        fail_at(patch, "Path.stat", code)
+        with pytest.raises(StoreError) as caught:
+            store.has(KEY)
+    assert str(caught.value) == (
+        f"cache entry {store.path(KEY)} cannot be read: {os.strerror(code)}; "
+        "repair the folder or choose another"
+    )
+    assert store.has(KEY)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE], ids=errno.errorcode.get)
+def test_having_refused_says_where(tmp_path, monkeypatch, code):
+    store = Store(tmp_path)
+    store.put(KEY)
+    with monkeypatch.context() as patch:
+        fail_at(patch, "os.listdir", code)
+        with pytest.raises(StoreError) as caught:
+            store.having([KEY])
+    assert str(caught.value) == (
+        f"cache folder {store.path(KEY).parent} cannot be listed: {os.strerror(code)}; "
+        "repair the folder or choose another"
+    )
+    assert store.having([KEY]) == [True]
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES], ids=errno.errorcode.get)
 def test_clear_refused_says_where(tmp_path, monkeypatch, code):
     store = Store(tmp_path)

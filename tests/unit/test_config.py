@@ -128,6 +128,22 @@ def test_config_path_of_nobodys_home_is_refused():
     )
 
 
+@pytest.mark.parametrize("init", [None, "init.pt", "init/{name}.pt", "a/{name}/{name}.safetensors"])
+def test_config_takes_the_weights_before_training(init):
+    section = {"model": "resnet18", **({"init": init} if init else {})}
+    assert parse(checkpoints=[section]).checkpoints[0].init == init
+
+
+@pytest.mark.parametrize(
+    "init", ["{}", "{0}.pt", "{Name}.pt", "{name.upper}", "{name!r}", "{{name}}", "a{", "a}", "}{"]
+)
+def test_config_refuses_other_braces_in_the_weights_before_training(init):
+    assert refusal(checkpoints=[{"model": "resnet18", "init": init}]) == [
+        f"checkpoints.0.init: must have no braces but {{name}}, the checkpoint's name; "
+        f"found {init!r}"
+    ]
+
+
 def test_config_cannot_be_changed():
     config = parse()
     with pytest.raises(ValueError, match="Instance is frozen"):
@@ -196,6 +212,10 @@ def test_config_missing_section_or_key_is_refused(changes, lines):
         (
             {"checkpoints": [{"model": "a", "pretrained": 1}]},
             "checkpoints.0.pretrained: must be true or false; found 1",
+        ),
+        (
+            {"checkpoints": [{"model": "a", "init": 1}]},
+            "checkpoints.0.init: must be a string; found 1",
         ),
         ({"measures": []}, "measures: must be a table; found []"),
         ({"measures": {"include": "all"}}, "measures.include: must be a list; found 'all'"),

@@ -137,6 +137,17 @@ def test_stage_digest_changes_with_the_libraries(copied, monkeypatch):
     assert digest() != before
 
 
+def test_stage_digest_needs_source_at_every_path(copied):
+    home, _ = copied
+    (home / "empty").mkdir()
+    for path in ("statistic", "statistics/no.py", "empty"):
+        with pytest.raises(ValueError, match="a stage's digest") as caught:
+            stage_digest(("statistics", path), seed=0)
+        assert str(caught.value) == (
+            f"a stage's digest needs source files of audit; found none at {path!r} in {home}"
+        )
+
+
 def test_stage_digest_ignores_where_the_code_lies_and_what_is_not_code(copied):
     home, digest = copied
     before = digest()

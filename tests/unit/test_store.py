@@ -126,6 +126,61 @@ def test_store_gives_nothing_for_a_key_never_written(store):
     assert Store(store.root / "elsewhere").get(KEY) is None
 
 
+def test_store_has_what_was_written_without_reading_it(store):
+    assert not store.has(KEY)
+    store.put(KEY, {"a": np.zeros(3)})
+    assert store.has(dict(reversed(KEY.items())))
+    assert not store.has({**KEY, "seed": 1})
+    plant(store, b"damaged")
+    assert store.has(KEY)
+    assert (store.n_reads, store.n_bytes, store.n_looks) == (0, 0, 4)
+
+
+def test_store_having_answers_many_keys_with_one_listing(store):
+    keys = [{"number": number} for number in range(2000)]
+    assert store.having(keys) == [False] * 2000
+    for key in keys[::3]:
+        path = store.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    store.n_looks = 0
+    found = store.having(iter(keys))
+    assert found == [number % 3 == 0 for number in range(2000)]
+    assert store.n_looks <= 256
+    assert store.n_reads == 0
+    assert store.having([]) == []
+    assert store.having([keys[1], keys[0], keys[0]]) == [False, True, True]
+
+
+def test_store_having_lists_only_folders_that_the_keys_lie_in(store, monkeypatch):
+    store.put(KEY)
+    asked = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: asked.append(folder) or listdir(folder))
+    assert store.having([KEY, KEY]) == [True, True]
+    assert asked == [store.path(KEY).parent]
+
+
+def test_store_having_passes_over_what_is_no_entry(store):
+    store.put(KEY)
+    path = store.path(KEY)
+    path.rename(path.with_name(f".{path.name}.tmp"))
+    assert store.having([KEY]) == [False]
+    assert not store.has(KEY)
+
+
+def test_store_counts_what_it_reads(store):
+    store.put(KEY, {"a": np.zeros(300)})
+    size = store.path(KEY).stat().st_size
+    for _ in range(3):
+        store.get(KEY)
+    store.get({"another": 1})
+    assert (store.n_reads, store.n_bytes, store.n_looks) == (3, 3 * size, 1)
+    store.verify()
+    assert (store.n_reads, store.n_bytes, store.n_looks) == (4, 4 * size, 1)
+    assert Store(store.root).n_reads == 0
+
+
 def test_store_put_again_replaces(store):
     store.put(KEY, meta={"a": 1})
     store.put(KEY, meta={"a": 2})

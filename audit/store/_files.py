@@ -1,0 +1,72 @@
+"""The files of entries: `entries/` holds one folder for each first two digits of a digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from audit.errors import StoreError
+
+
+def entry_path(root: Path, digest: str) -> Path:
+    """Where the entry with a key's digest lies, whether or not it exists."""
+    return root / "entries" / digest[:2] / digest
+
+
+def entry_paths(root: Path) -> Iterator[Path]:
+    """Every entry's file, sorted."""
+    yield from sorted((root / "entries").glob("??/" + "[0-9a-f]" * 64))
+
+
+def listed(root: Path, prefixes: Iterable[str]) -> Iterator[str]:
+    """The names in the folders of these first two digits.
+
+    Raises:
+        StoreError: The system refuses to list one.
+    """
+    for prefix in prefixes:
+        folder = root / "entries" / prefix
+        try:
+            yield from os.listdir(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(
+                f"cache folder {folder} cannot be listed: {error.strerror or error}; "
+                "repair the folder or choose another"
+            ) from error
+
+
+def exists(path: Path) -> bool:
+    """Whether an entry's file is there.
+
+    Raises:
+        StoreError: The system refuses to say.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read(path: Path) -> bytes | None:
+    """The bytes of an entry's file, or None where there is none.
+
+    Raises:
+        StoreError: The system refuses to read it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    """The system refuses to read an entry."""
+    return StoreError(
+        f"cache entry {path} cannot be read: {error.strerror or error}; "
+        "repair the folder or choose another"
+    )
