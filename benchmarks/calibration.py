@@ -362,7 +362,7 @@ def judge_left_out(name: str, zoos: Mapping[str, Audited], measures: Sequence[st
         for column, owner in zoo.owners.items()
         if not entries[owner].diagnostic
     }
-    votes = ranking.rank_by_directions(table, directions, families=zoo.owners, seed=SEED)
+    votes = ranking.rank_by_directions(table, directions, owners=zoo.owners, seed=SEED)
     scores["directions"] = votes.set_index("checkpoint").loc[checkpoints, "score"].to_numpy(float)
     for measure in dict.fromkeys([*BESIDE, *measures]):
         sign = -1.0 if entries[measure].direction == "lower" else 1.0

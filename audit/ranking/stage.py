@@ -72,7 +72,7 @@ def rank_folder(
             measures=[
                 m for m in judged_columns(record, wide)[0] if directions.get(m, "none") != "none"
             ],
-            families={column: measure_of(record, column) for column in directions},
+            owners={column: measure_of(record, column) for column in directions},
             card=chosen,
             versions=dict(zip(measures["measure"], measures["version"], strict=True)),
             abstain=abstain,
