@@ -40,7 +40,8 @@ def correlate_folder(
     held_out, notes = _known_accuracies(record, sorted(measures["checkpoint"].unique()), table)
     write_csv(held_out, folder / ACCURACIES)
     inputs = stage_digest(
-        ("statistics", "correlation", "folder/columns.py"),
+        ("statistics", "correlation", "folder/columns.py", "plugin/parts.py"),
+        declared=record["measures"],
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         target=target,

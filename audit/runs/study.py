@@ -17,6 +17,7 @@ import numpy as np
 import audit
 from audit.data.sample import Sample, draw_sample
 from audit.errors import CheckpointError, ConfigError
+from audit.folder.columns import describe_measure
 from audit.measuring.subject import Subject
 from audit.network.weights import file_digest
 from audit.plugin import MeasureEntry
@@ -222,17 +223,8 @@ def describe(study: Study) -> dict[str, Any]:
             "excluded": dict(sample.excluded),
         },
         "measures": {
-            entry.name: {
-                "version": entry.version,
-                "direction": entry.direction,
-                "invariance": entry.invariance,
-                "cost": entry.cost,
-                "summary": entry.summary,
-                "source": entry.source,
-                "baseline": entry.baseline,
-                "diagnostic": entry.diagnostic,
-                "plugin": study.registry.owners["genaudit_measures", entry.name],
-            }
+            entry.name: describe_measure(entry)
+            | {"plugin": study.registry.owners["genaudit_measures", entry.name]}
             for entry in study.measures
         },
         "checkpoints": [_describe_subject(study, subject) for subject in study.subjects],
