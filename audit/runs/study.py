@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
@@ -24,8 +25,6 @@ from audit.plugin import MeasureEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig, CheckpointConfig, RunOptions
 from audit.store import Store
-
-_VERSIONS_OF = ("torch", "torchvision", "timm", "gudhi", "numpy", "scikit-learn", "pandas", "numba")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,7 +204,7 @@ def describe(study: Study) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in _VERSIONS_OF},
+            **{name: _version(name) for name in _required()},
         },
         "config": config.model_dump(mode="json"),
         "base": str(config.base),
@@ -244,6 +243,12 @@ def _describe_subject(study: Study, subject: Subject) -> dict[str, Any]:
         "weights_digest": subject.weights_digest,
         **known,
     }
+
+
+def _required() -> list[str]:
+    """Names of the distributions that genaudit requires, in the order in which it states them."""
+    stated = metadata.requires("genaudit") or []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in stated if "extra ==" not in line]
 
 
 def _version(distribution: str) -> str | None:
