@@ -12,8 +12,8 @@ from audit import statistics
 from audit.correlation._controls import installed_controls
 from audit.correlation._judge import FAMILY, judge
 from audit.correlation._resampled import Samples, p_values_of
-from audit.correlation.held_out import read_csv
 from audit.errors import DataError, quoted
+from audit.folder.csv_files import read_csv
 from audit.statistics.result import (
     GAP,
     HELD_OUT,
@@ -109,7 +109,7 @@ def correlate(
         DataError: The target or a named column is not in the table.
     """
     if not isinstance(table, pd.DataFrame):
-        table = read_csv(Path(table), f"table {table}")
+        table = read_csv(Path(table), "", text=("checkpoint",))
     twice = table.columns[table.columns.duplicated()].unique()
     if len(twice):
         raise DataError(f"the table has columns of the same name: {quoted(twice)}; keep one each")

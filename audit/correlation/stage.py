@@ -51,7 +51,7 @@ def correlate_folder(
     )
     path = folder / CORRELATIONS
     if is_current(record.get("correlation"), inputs, path):
-        return read_csv(path, "correlations", ())
+        return read_csv(path, "correlations")
     wide = wide_frame(measures, held_out)
     judged, equal = judged_columns(record, wide)
     controls = _controls_of(record, held_out)

@@ -60,7 +60,7 @@ def rank_folder(
     )
     path = folder / RANKING
     if is_current(record.get("ranking"), inputs, path):
-        return read_csv(path, "ranking", ())
+        return read_csv(path, "ranking")
     directions = directions_of(record, wide)
     if leave_out == "auto":
         n_families = wide["family"].nunique() if "family" in wide else 0
