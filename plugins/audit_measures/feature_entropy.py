@@ -147,7 +147,7 @@ def unit_counts(view: TrainView, filtration: Filtration) -> dict[str, float]:
 
 
 def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
-    """The family under one filtration."""
+    """The measures of this theme under one filtration."""
     entry = functools.partial(
         MeasureEntry,
         version="2",

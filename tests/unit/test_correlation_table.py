@@ -136,13 +136,13 @@ def test_families_are_resampled_when_there_are_enough():
     assert found["leave_one_family_out_r2"].notna().any()
 
 
-def test_a_ledger_made_elsewhere_is_read_by_naming_its_columns(tmp_path):
+def test_a_table_made_elsewhere_is_read_by_naming_its_columns(tmp_path):
     table = zoo().rename(
         columns={"held_out_accuracy": "acc", "hp.width": "width", "hp.decay": "decay"}
     )
-    table.drop(columns="hp.batch").to_csv(tmp_path / "ledger.csv", index=False)
+    table.drop(columns="hp.batch").to_csv(tmp_path / "foreign.csv", index=False)
     found = correlate(
-        tmp_path / "ledger.csv",
+        tmp_path / "foreign.csv",
         "acc",
         measures=["informative", "noise"],
         hyperparameters=["width", "decay"],
