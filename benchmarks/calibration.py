@@ -47,6 +47,7 @@ from sklearn.datasets import load_sample_images
 from audit import ranking, statistics
 from audit.errors import AuditError
 from audit.files import write_atomically
+from audit.folder.columns import directions_of, judged_columns, measure_of
 from audit.folder.tables import wide_frame
 from audit.plugin import AuditResult
 from audit.plugin.registry import installed
@@ -113,11 +114,13 @@ class Audited:
         table: Measures, accuracies and hyperparameters.
         versions: Measure column → version.
         owners: Measure column → the measure it is a part of.
+        directions: Judged column → its declared direction.
     """
 
     table: pd.DataFrame
     versions: dict[str, str]
     owners: dict[str, str]
+    directions: dict[str, str]
 
 
 def letter_images(held_out: bool) -> Images:
@@ -291,15 +294,14 @@ def read_audit(result: AuditResult) -> Audited:
     """
     if len(result.failed):
         raise AuditError(f"checkpoints failed in {result.output}: {result.failed}")
-    known = sorted(result.run["measures"], key=len)
+    table = wide_frame(result.measures, result.held_out)
     columns = dict(
         zip(result.measures["measure"], result.measures["version"].astype(str), strict=True)
     )
-    owners = {
-        column: next(m for m in reversed(known) if column == m or column.startswith(m + "."))
-        for column in columns
-    }
-    return Audited(wide_frame(result.measures, result.held_out), columns, owners)
+    owners = {column: measure_of(result.run, column) for column in columns}
+    directions = directions_of(result.run, table)
+    judged, _ = judged_columns(result.run, table)
+    return Audited(table, columns, owners, {column: directions[column] for column in judged})
 
 
 def usable_measures(tables: Sequence[pd.DataFrame]) -> list[str]:
@@ -357,12 +359,7 @@ def judge_left_out(name: str, zoos: Mapping[str, Audited], measures: Sequence[st
         inside = (placed["lower"] <= truth) & (truth <= placed["upper"])
         scores[label] = placed["score"].to_numpy(float)
         extra[label] = {"coverage": float(inside.mean()), "n_outside": len(domain.excess)}
-    directions = {
-        column: entries[owner].direction
-        for column, owner in zoo.owners.items()
-        if not entries[owner].diagnostic
-    }
-    votes = ranking.rank_by_directions(table, directions, families=zoo.owners, seed=SEED)
+    votes = ranking.rank_by_directions(table, zoo.directions, owners=zoo.owners, seed=SEED)
     scores["directions"] = votes.set_index("checkpoint").loc[checkpoints, "score"].to_numpy(float)
     for measure in dict.fromkeys([*BESIDE, *measures]):
         sign = -1.0 if entries[measure].direction == "lower" else 1.0

@@ -48,31 +48,31 @@ def command(
     any CSV with measures and accuracies: one row per checkpoint, or one per checkpoint and
     measure. The columns of a CSV are named by options, or guessed and printed.
     """
-    from audit.cli.show import print_correlations, print_json, records
+    from audit.cli.show import print_correlations, print_json, rows_of
     from audit.correlation.stage import correlate_folder
     from audit.folder.record import CORRELATIONS
 
     if source.is_file():
-        _correlate_ledger(source, target, output, as_json, columns)
+        _correlate_foreign_table(source, target, output, as_json, columns)
         return
     frame = correlate_folder(source, held_out, target)
     if as_json:
-        print_json(records(frame))
+        print_json(rows_of(frame))
     else:
         print_correlations(frame, rows=len(frame))
         click.echo(f"Correlations: {source / CORRELATIONS}")
 
 
-def _correlate_ledger(
+def _correlate_foreign_table(
     path: Path, target: str, output: Path | None, as_json: bool, columns: dict[str, Any]
 ) -> None:
     """Judge the measures of any CSV."""
     from audit import correlation
-    from audit.cli.show import print_correlations, print_json, records
+    from audit.cli.show import print_correlations, print_json, rows_of
     from audit.folder.csv_files import write_csv
     from audit.plugin.registry import installed
 
-    ledger = correlation.read_ledger(
+    foreign = correlation.read_foreign_table(
         path,
         target=columns["target_column"],
         checkpoint=columns["checkpoint"],
@@ -81,21 +81,21 @@ def _correlate_ledger(
         hyperparameters=_words(columns["hyperparameters"]),
         measures=_words(columns["measures"]),
     )
-    for role, played_by in ledger.roles.items():
+    for role, played_by in foreign.roles.items():
         by = ", ".join(played_by) if isinstance(played_by, list) else played_by
         click.echo(f"{role}: {by or 'none'}", err=True)
-    for note in ledger.notes:
+    for note in foreign.notes:
         click.echo(f"note: {note}", err=True)
-    judged = ledger.roles["measures"]
+    judged = foreign.roles["measures"]
     directions = {name: installed().direction(name) for name in judged}
-    frame = correlation.correlate(ledger.table, target, measures=judged, directions=directions)
+    frame = correlation.correlate(foreign.table, target, measures=judged, directions=directions)
     if output is not None:
         write_csv(frame, output)
     if as_json:
-        print_json({"roles": ledger.roles, "notes": ledger.notes, "correlations": records(frame)})
+        print_json({"roles": foreign.roles, "notes": foreign.notes, "correlations": rows_of(frame)})
     else:
         print_correlations(frame, rows=len(frame))
-        for row in records(frame):
+        for row in rows_of(frame):
             if row["undefined"]:
                 click.echo(f"{row['measure']}: {row['undefined']}")
 

@@ -17,7 +17,7 @@ from audit.cli.options import as_json, config_argument, make_options, run_option
 @as_json
 def command(config: Path, as_json: bool, **chosen: Any) -> None:
     """Measure the checkpoints of CONFIG; write measures.csv, units.parquet and run.json."""
-    from audit.cli.show import print_json, print_table, records
+    from audit.cli.show import print_json, print_table, rows_of
     from audit.folder.record import MEASURES
     from audit.folder.tables import ALL_MEASURES
     from audit.plugin.registry import installed
@@ -29,7 +29,7 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
     frame = pipeline.measure(study)
     failed = frame[(frame["measure"] == ALL_MEASURES) & (frame["status"] == "failed")]
     if as_json:
-        print_json(records(frame))
+        print_json(rows_of(frame))
     else:
         counts = frame.groupby("status").size().rename("rows").reset_index()
         print_table(counts)

@@ -34,14 +34,14 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=1, ensure_ascii=False, default=str))
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as a list of objects."""
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A ranking as a list of objects; `tied_with` is a list of names."""
-    rows = records(frame)
+    rows = rows_of(frame)
     for row in rows:
         row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
     return rows
@@ -85,7 +85,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
                 "output": str(result.output),
                 "ranking": ranking_rows(result.ranking),
                 "about": result.run.get("ranking"),
-                "correlations": records(result.correlations),
+                "correlations": rows_of(result.correlations),
                 "failed": result.failed,
             }
         )

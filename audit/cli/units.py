@@ -28,7 +28,7 @@ def command(folder: Path, rows: int, min_rate: float, as_json: bool, **wanted: s
     """Show units of the audit in FOLDER, lowest feature entropy first."""
     import pandas as pd
 
-    from audit.cli.show import print_json, print_table, records
+    from audit.cli.show import print_json, print_table, rows_of
     from audit.errors import DataError, unknown_name
 
     path = folder / "units.parquet"
@@ -43,7 +43,7 @@ def command(folder: Path, rows: int, min_rate: float, as_json: bool, **wanted: s
     frame = frame[frame["effective_rate"] >= min_rate]
     frame = frame.sort_values("feature_entropy", kind="stable")
     if as_json:
-        print_json(records(frame.head(rows)))
+        print_json(rows_of(frame.head(rows)))
     elif frame.empty:
         click.echo(f"no unit is born on at least {min_rate:g} of the images")
     else:

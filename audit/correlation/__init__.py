@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from audit.correlation._verdict import Evidence, verdict
-from audit.correlation.correlations import (
-    BASELINES,
-    CORRELATION_COLUMNS,
-    correlate,
-    measure_columns,
-)
-from audit.correlation.foreign_table import Ledger, read_ledger
+from audit.correlation.correlations import CORRELATION_COLUMNS, correlate, measure_columns
+from audit.correlation.foreign_table import ForeignTable, read_foreign_table
 from audit.correlation.held_out import HeldOut, read_held_out
 
 __all__ = [
-    "BASELINES",
     "CORRELATION_COLUMNS",
     "Evidence",
+    "ForeignTable",
     "HeldOut",
-    "Ledger",
     "correlate",
     "measure_columns",
+    "read_foreign_table",
     "read_held_out",
-    "read_ledger",
     "verdict",
 ]

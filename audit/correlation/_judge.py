@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -24,8 +24,18 @@ def judge(
     target: str,
     controls: Sequence[str],
     designs: statistics.Designs,
+    called: Mapping[str, str],
 ) -> None:
-    """Fill in the tests against baselines and design, corrected over measures, and verdicts."""
+    """Fill in the tests against baselines and design, corrected over measures, and verdicts.
+
+    Args:
+        result: One row of statistics per measure; changed in place.
+        table: One row per checkpoint.
+        target: The column that measures should predict.
+        controls: The baselines, columns of the table.
+        designs: What varies by design.
+        called: What a sentence calls each baseline.
+    """
     measures = result["measure"].tolist()
     judged = np.array([measure not in controls for measure in measures], dtype=bool)
     over_columns = partial(statistics.increment_over_columns, table, target=target)
@@ -52,6 +62,7 @@ def judge(
                     table, row["measure"], target, designs=designs
                 ),
                 single_p={control: p[i] for control, p in single.items()},
+                called=called,
                 joint_p=row["beyond_baselines_p_holm"],
                 design_p=row["beyond_hyperparameters_p_holm"],
                 design=varying,

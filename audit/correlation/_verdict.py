@@ -15,12 +15,6 @@ ADDS: Final = "adds information beyond the baselines"
 NOT_BEYOND: Final = "not beyond"
 CONTRADICTS: Final = "contradicts itself across environments"
 NO_EVIDENCE: Final = "no evidence of association"
-_CALLED: Final = {
-    "parameters": "parameter count",
-    "macs": "MACs",
-    "train_accuracy": "train accuracy",
-    "train_loss": "train loss",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +26,7 @@ class Evidence:
         association_p: Of Kendall's τ.
         contradiction: Axes the measure follows, and axes it runs against.
         single_p: Per baseline, of the increment over that baseline alone.
+        called: What a sentence calls a baseline; by default its name.
         joint_p: Of the increment over all baselines together; NaN when it cannot be told.
         design_p: Of the increment over the hyperparameters; NaN when it cannot be told.
         design: What varies: "hyperparameters" (with the family, where there is one), "family"
@@ -43,6 +38,7 @@ class Evidence:
     association_p: float
     contradiction: Contradiction
     single_p: Mapping[str, float] = field(default_factory=dict)
+    called: Mapping[str, str] = field(default_factory=dict)
     joint_p: float = float("nan")
     design_p: float = float("nan")
     design: str = ""
@@ -82,7 +78,7 @@ def _increment_verdict(evidence: Evidence, alpha: float) -> str:
     shared = {name: p for name, p in evidence.single_p.items() if p >= alpha}
     if shared:
         nearest = max(shared, key=lambda name: shared[name])
-        return f"not distinguishable from {_CALLED.get(nearest, nearest)}"
+        return f"not distinguishable from {evidence.called.get(nearest, nearest)}"
     has_baselines = bool(evidence.single_p)
     if has_baselines and np.isnan(evidence.joint_p):
         return "associated; too few models to tell it from the baselines"

@@ -9,10 +9,11 @@ from typing import Any, Final
 import pandas as pd
 
 from audit import statistics
+from audit.correlation._controls import installed_controls
 from audit.correlation._judge import FAMILY, judge
 from audit.correlation._resampled import Samples, p_values_of
-from audit.correlation.held_out import read_csv
 from audit.errors import DataError, quoted
+from audit.folder.csv_files import read_csv
 from audit.statistics.result import (
     GAP,
     HELD_OUT,
@@ -25,8 +26,6 @@ from audit.statistics.result import (
     target_values,
 )
 
-#: What a measure must add to: quantities that cost nothing.
-BASELINES: Final = ("parameters", "macs", "train_accuracy", "train_loss")
 _NOT_MEASURES: Final = frozenset({"checkpoint", HELD_OUT, GAP, FAMILY, "n_held_out"})
 
 #: The columns of `correlations.csv`, in order.
@@ -68,7 +67,8 @@ def correlate(
     *,
     measures: Sequence[str] | None = None,
     directions: Mapping[str, str] | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
     hyperparameters: Sequence[str] | None = None,
     n_held_out: int | None = None,
     top_k: int = 1,
@@ -89,7 +89,9 @@ def correlate(
         target: The column to predict; `generalization_gap` is derived where absent.
         measures: Columns to judge; by default every numeric column without another role.
         directions: "higher", "lower" or "none" per measure; missing ones are "none".
-        baselines: Columns a measure has to add information to; absent ones are skipped.
+        baselines: Columns a measure has to add information to, absent ones are skipped; by
+            default the installed measures that declare themselves controls.
+        called: What verdicts call the baselines; by default what those measures are called.
         hyperparameters: Columns of the design; by default all `hp.*` columns.
         n_held_out: Images behind the accuracies; by default column `n_held_out`, else 10,000.
         top_k: Models picked for `top_k_regret`.
@@ -107,14 +109,15 @@ def correlate(
         DataError: The target or a named column is not in the table.
     """
     if not isinstance(table, pd.DataFrame):
-        table = read_csv(Path(table), f"table {table}")
+        table = read_csv(Path(table), "", text=("checkpoint",))
     twice = table.columns[table.columns.duplicated()].unique()
     if len(twice):
         raise DataError(f"the table has columns of the same name: {quoted(twice)}; keep one each")
     measures = measure_columns(table, target) if measures is None else list(measures)
     table = _numbered(table, measures, target, hyperparameters)
     directions = dict(directions or {})
-    controls = _controls(table, baselines, target)
+    known = installed_controls()
+    controls = _controls(table, known.names if baselines is None else baselines, target)
     clusters, resampled = _clusters(table)
     samples = Samples(
         statistics.bootstrap_weights(len(table), n_bootstrap, seed, clusters), confidence
@@ -136,7 +139,7 @@ def correlate(
         rows.append(row)
     result = pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
     result["kendall_p"] = p_values_of(table, measures, target, n_permutations, seed)
-    judge(result, table, target, controls, designs)
+    judge(result, table, target, controls, designs, called or known.called)
     result.attrs = {
         "resampled": resampled,
         "targets": {"cmi": GAP, "pgdl_score": GAP, "others": target},

@@ -30,7 +30,7 @@ _HYPERPARAMETERS: Final = (
 )
 
 
-class Ledger(NamedTuple):
+class ForeignTable(NamedTuple):
     """A table whose columns have the names that `correlate` knows.
 
     Attributes:
@@ -45,7 +45,7 @@ class Ledger(NamedTuple):
     notes: list[str]
 
 
-def read_ledger(
+def read_foreign_table(
     path: Path,
     *,
     target: str | None = None,
@@ -54,7 +54,7 @@ def read_ledger(
     family: str | None = None,
     hyperparameters: Sequence[str] = (),
     measures: Sequence[str] = (),
-) -> Ledger:
+) -> ForeignTable:
     """Read any CSV with one row per checkpoint, or one per checkpoint and measure.
 
     Roles that are not named are guessed from the columns' names. Columns that begin with "hp."
@@ -75,10 +75,8 @@ def read_ledger(
         ConfigError: A named column is not there.
     """
     notes: list[str] = []
-    names = checkpoint or _first(
-        [str(c) for c in read_csv(path, "ledger", ())], _NAMES["checkpoint"], []
-    )
-    table = _untidied(read_csv(path, "ledger", (), text=(names,) if names else ()), notes)
+    names = checkpoint or _first([str(c) for c in read_csv(path, "")], _NAMES["checkpoint"], [])
+    table = _untidied(read_csv(path, "", text=(names,) if names else ()), notes)
     columns = [str(column) for column in table.columns]
     table.columns = pd.Index(columns)
     named = {"checkpoint": checkpoint, HELD_OUT: target, TRAIN: train_accuracy, "family": family}
@@ -112,7 +110,7 @@ def read_ledger(
     if set_aside:
         notes.append(f"neither numbers nor a known role, set aside: {', '.join(set_aside)}")
     roles |= {"hyperparameters": design, "measures": judged}
-    return Ledger(table, roles, notes)
+    return ForeignTable(table, roles, notes)
 
 
 def _untidied(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from audit.errors import DataError, quoted
-from audit.folder.csv_files import NO_VALUE
+from audit.folder.csv_files import read_csv
 from audit.statistics.result import HELD_OUT, TRAIN
 
 
@@ -48,15 +48,18 @@ def read_held_out(
         DataError: The file cannot be read as CSV; a required column is missing; a checkpoint is
             named twice or was never measured; an accuracy is not a number in [0, 1].
     """
-    where = "the held-out table" if isinstance(source, pd.DataFrame) else f"held-out table {source}"
-    table = source.copy() if isinstance(source, pd.DataFrame) else read_csv(Path(source), where)
+    if isinstance(source, pd.DataFrame):
+        where, table = "the held-out table", source.copy()
+    else:
+        where = f"held-out table {source}"
+        table = read_csv(Path(source), "held-out", text=("checkpoint",))
     missing = [column for column in ("checkpoint", HELD_OUT) if column not in table.columns]
     if missing:
         raise DataError(
             f"{where} needs columns 'checkpoint' and '{HELD_OUT}'; "
             f"missing {quoted(missing)}, found {quoted(map(str, table.columns))}"
         )
-    nameless = int(table["checkpoint"].isna().sum())
+    nameless = int((table["checkpoint"].isna() | (table["checkpoint"] == "")).sum())
     if nameless:
         raise DataError(f"{where} has {nameless} rows without a checkpoint name")
     table["checkpoint"] = table["checkpoint"].astype(str)
@@ -72,26 +75,6 @@ def read_held_out(
     if len(empty):
         notes.append(f"no {HELD_OUT} given for {quoted(empty)}: ranked, not used in correlation")
     return HeldOut(table.reset_index(drop=True), notes)
-
-
-def read_csv(path: Path, where: str) -> pd.DataFrame:
-    """A CSV file as a table, whatever goes wrong told as a `DataError`."""
-    try:
-        header = pd.read_csv(path, nrows=0).columns
-        empty = {str(column): list(NO_VALUE) for column in header}
-        table = pd.read_csv(
-            path,
-            dtype={"checkpoint": str},
-            keep_default_na=False,
-            na_values=empty | {"checkpoint": [""]},  # a checkpoint may be called "NA"
-        )
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{where} is not a UTF-8 CSV file: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column for row names
-        raise DataError(f"{where} has rows with more cells than its header has names")
-    return table
 
 
 def _refuse_duplicates(table: pd.DataFrame, where: str) -> None:

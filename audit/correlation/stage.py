@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from audit import correlation
+from audit.correlation._controls import Controls, controls_of, installed_controls
 from audit.errors import ConfigError
 from audit.folder.columns import directions_of, judged_columns
 from audit.folder.csv_files import read_csv, write_csv
@@ -17,9 +18,10 @@ from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, read_run, wr
 from audit.folder.tables import read_measures, wide_frame
 from audit.plugin import KnownCheckpoint
 from audit.plugin.registry import installed
+from audit.statistics.result import TRAIN
 
 #: What decides this stage's table, of `audit`'s source.
-SOURCES: Final = ("statistics", "correlation", "folder")
+SOURCES: Final = ("statistics", "correlation", "folder", "plugin/parts.py")
 
 
 def correlate_folder(
@@ -44,6 +46,7 @@ def correlate_folder(
     write_csv(held_out, folder / ACCURACIES)
     inputs = stage_digest(
         SOURCES,
+        declared=record["measures"],
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         target=target,
@@ -51,14 +54,17 @@ def correlate_folder(
     )
     path = folder / CORRELATIONS
     if is_current(record.get("correlation"), inputs, path):
-        return read_csv(path, "correlations", ())
+        return read_csv(path, "correlations")
     wide = wide_frame(measures, held_out)
     judged, equal = judged_columns(record, wide)
+    controls = _controls_of(record, held_out)
     statistics = correlation.correlate(
         wide,
         target,
         measures=judged,
         directions=directions_of(record, wide),
+        baselines=controls.names,
+        called=controls.called,
         seed=record["seed"],
     )
     write_csv(statistics, path)
@@ -73,6 +79,17 @@ def correlate_folder(
     }
     write_run(folder, record)
     return statistics
+
+
+def _controls_of(record: Mapping[str, Any], held_out: pd.DataFrame) -> Controls:
+    """What every measure is tested against: the run's controls, and any training accuracy given."""
+    measures, known = record["measures"], installed_controls()
+    if not any("control" in entry for entry in measures.values()):
+        return known  # a record of an older run does not say
+    found = controls_of(measures)
+    if TRAIN not in held_out.columns or TRAIN in found.names:
+        return found
+    return Controls((*found.names, TRAIN), {**known.called, **found.called})
 
 
 def _known_accuracies(

@@ -1,6 +1,6 @@
 """What lies in an output folder.
 
 - `record`: `run.json` and the names of the files. `currency`: whether a table is up to date.
-- `tables`: the measures table. `columns`: which measure a column belongs to.
+- `tables`: the measures table. `columns`: which measure a column belongs to, and if it is judged.
 - `csv_files`: the one reader and writer of CSV. `result`: the tables, read back.
 """

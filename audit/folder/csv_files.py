@@ -25,39 +25,54 @@ _EXACT: Final[dict[str, Any]] = (
 
 
 def read_csv(
-    path: Path, what: str, columns: Sequence[str], text: Sequence[str] = TEXT
+    path: Path, what: str, columns: Sequence[str] = (), text: Sequence[str] = TEXT
 ) -> pd.DataFrame:
-    """Read a CSV that has at least these columns; those in `text` are kept as they are written.
+    """Read a CSV that has at least these columns.
+
+    Args:
+        path: The file, in UTF-8.
+        what: What messages call it, such as "held-out": "held-out table PATH …".
+        columns: Columns that it must have.
+        text: Columns kept as they are written; empty cells of theirs are empty text. Elsewhere
+            what says "no value" (`NO_VALUE`) is NaN, and numbers are read to the last bit.
 
     Raises:
-        DataError: It cannot be read, or lacks a column; the message says which.
+        DataError: It does not exist or cannot be read, is no CSV in UTF-8, has rows with more
+            cells than its header has names, or lacks a column; the message says which.
     """
+    where = f"{what} table {path}".lstrip()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # not the index: rows with a field too many would shift by one column
-            header = pd.read_csv(path, nrows=0, index_col=False).columns
-            frame: pd.DataFrame = pd.read_csv(
-                path,
-                index_col=False,
-                dtype=dict.fromkeys(text, str),
-                keep_default_na=False,
-                na_values={column: NO_VALUE for column in header if column not in text},
-                **_EXACT,
-            )
+        frame = _parse(path, text)
     except FileNotFoundError as error:
-        raise DataError(f"{what} table {path} does not exist") from error
+        raise DataError(f"{where} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
     except pd.errors.ParserWarning as error:
-        raise DataError(
-            f"{what} table {path} cannot be read: a row has more fields than the header"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{what} table {path} cannot be read: {error}") from error
+        raise DataError(f"{where} has rows with more cells than its header has names") from error
+    except ValueError as error:
+        raise DataError(f"{where} is not a UTF-8 CSV file: {error}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"{what} table {path} lacks the columns {', '.join(missing)}; "
+            f"{where} lacks the columns {', '.join(missing)}; "
             f"it has {', '.join(map(str, frame.columns))}"
+        )
+    return frame
+
+
+def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
+    """What pandas reads, where it would shift or drop cells an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # not the index: rows with a cell too many would shift by one column
+        header = pd.read_csv(path, nrows=0, index_col=False).columns
+        frame: pd.DataFrame = pd.read_csv(
+            path,
+            index_col=False,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={column: NO_VALUE for column in header if column not in text},
+            **_EXACT,
         )
     return frame
 

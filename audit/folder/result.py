@@ -31,7 +31,7 @@ def read_result(folder: Path) -> AuditResult:
 
 def optional_table(path: Path) -> pd.DataFrame | None:
     """A table if its stage was run."""
-    return read_csv(path, path.stem, ()) if path.exists() else None
+    return read_csv(path, path.stem) if path.exists() else None
 
 
 def _or(frame: pd.DataFrame | None, fallback: pd.DataFrame) -> pd.DataFrame:

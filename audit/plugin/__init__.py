@@ -17,17 +17,16 @@ from audit.plugin.datasets import DataConfig, ImageSplit, Split
 from audit.plugin.entries import (
     Cost,
     DatasetEntry,
-    Direction,
     EngineEntry,
     HeldOutEntry,
     Invariance,
     KnownCheckpoint,
     MeasureEntry,
     ModelEntry,
-    Part,
     ReporterEntry,
 )
 from audit.plugin.hooks import hookimpl
+from audit.plugin.parts import Direction, Part
 from audit.plugin.reducers import (
     PLAIN,
     Alteration,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from audit.plugin.datasets import DataConfig, ImageSplit, Split
+from audit.plugin.parts import Direction, Part, part_named
 from audit.plugin.reducers import Reducer
 from audit.plugin.result import AuditResult
 from audit.plugin.values import Measured
@@ -19,30 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-Direction: TypeAlias = Literal["higher", "lower", "none"]
 Invariance: TypeAlias = Literal["node-wise", "layer-uniform", "none"]
 Cost: TypeAlias = Literal["weights", "forward", "topology", "backward"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Part:
-    """One number beside a measure's own: a layer, a slope, a quantile.
-
-    Attributes:
-        name: The suffix `compute` gives it, or a pattern with `*`, such as "layer_*".
-        summary: One line: what quantity it is.
-        direction: Which values predict better generalization; its own, not the measure's.
-        judged: Whether it is set against accuracies and ranked by. Every judged column makes the
-            others' p-values larger (Holm), so judge what stands for a claim of its own.
-        by_depth: Whether it is one of a series over layers, from shallow to deep; reports draw
-            such series.
-    """
-
-    name: str
-    summary: str
-    direction: Direction = "none"
-    judged: bool = False
-    by_depth: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,9 +81,12 @@ class MeasureEntry:
         if not suffix:
             judged = not self.diagnostic
             return Part(name="", summary=self.summary, direction=self.direction, judged=judged)
-        exact = (part for part in self.parts if part.name == suffix)
-        fits = (part for part in self.parts if fnmatch.fnmatchcase(suffix, part.name))
-        return next(exact, None) or next(fits, None)
+        return part_named(suffix, self.parts)
+
+    @property
+    def words(self) -> str:
+        """What a sentence calls it: `called`, or its name in words."""
+        return self.called or self.name.replace("_", " ")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

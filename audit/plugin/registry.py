@@ -20,9 +20,10 @@ from audit.plugin.entries import (
     ModelEntry,
     ReporterEntry,
 )
+from audit.plugin.parts import owner_of, suffix_of
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 Entry = TypeVar(
     "Entry", ModelEntry, DatasetEntry, MeasureEntry, HeldOutEntry, EngineEntry, ReporterEntry
@@ -169,6 +170,10 @@ class Registry:
         known = [name for entry in self.models.values() for name in entry.names()]
         raise unknown_name("model", reference, known, "`genaudit models` lists them")
 
+    def recognised_source(self, module: torch.nn.Module) -> ModelEntry | None:
+        """The first source, in the order of names, that knows such a network; None if none does."""
+        return next((entry for entry in self.models.values() if entry.recognises(module)), None)
+
     def select_measures(
         self, include: Sequence[str] = ("default",), exclude: Sequence[str] = ()
     ) -> list[MeasureEntry]:
@@ -192,18 +197,14 @@ class Registry:
         return [self.measures[name] for name in sorted(chosen)]
 
     def direction(self, column: str) -> str:
-        """The declared direction of a measure or of one of its parts (`name.part`)."""
+        """The declared direction of a measure, or of one of its parts (`name.part`) its own."""
         entry = self.measure_of(column)
-        return entry.direction if entry else "none"
+        part = entry.part(suffix_of(column, entry.name)) if entry else None
+        return part.direction if part else "none"
 
     def measure_of(self, column: str) -> MeasureEntry | None:
-        """The measure a column of the table belongs to: the longest registered prefix."""
-        parts = column.split(".")
-        for n_parts in range(len(parts), 0, -1):
-            entry = self.measures.get(".".join(parts[:n_parts]))
-            if entry:
-                return entry
-        return None
+        """The measure a column of the table belongs to (see `audit.plugin.parts`)."""
+        return self.measures.get(owner_of(column, self.measures))
 
 
 def _look_up(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:

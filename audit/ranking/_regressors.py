@@ -1,6 +1,6 @@
-"""Preparing measures, and choosing a regularised model by cross-validation.
+"""Preparing measures, and choosing a regularised regressor by cross-validation.
 
-Everything learnt from data (medians, scales, the choice of the model) is learnt from the rows
+Everything learnt from data (medians, scales, the choice of the regressor) is learnt from the rows
 given to `fit`, so that whoever holds rows out holds them out of all of it.
 """
 
@@ -117,10 +117,10 @@ class Preparation:
 
 
 def card_measures(
-    model: ChosenModel, names: Sequence[str], versions: Mapping[str, str]
+    regressor: ChosenRegressor, names: Sequence[str], versions: Mapping[str, str]
 ) -> list[CardMeasure]:
-    """A fitted linear model's measures, as a card holds them."""
-    prepare, coefficients = model.prepare_, model.coefficients
+    """A fitted linear regressor's measures, as a card holds them."""
+    prepare, coefficients = regressor.prepare_, regressor.coefficients
     n = len(names)
     indicators = {
         int(owner): Scaled(coefficient=c, center=m, spread=s)
@@ -150,15 +150,15 @@ def _median(column: np.ndarray) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def folds(n_models: int, groups: np.ndarray | None, n_splits: int, seed: int | None) -> Folds:
+def folds(n_checkpoints: int, groups: np.ndarray | None, n_splits: int, seed: int | None) -> Folds:
     """Cross-validation folds: by group where there are two or more, else shuffled."""
-    rows = np.zeros((n_models, 1))
+    rows = np.zeros((n_checkpoints, 1))
     if groups is not None:
         n_groups = len(np.unique(groups))
         if n_groups >= 2:
             splitter = GroupKFold(n_splits=min(n_splits, n_groups))
             return list(splitter.split(rows, groups=groups))
-    splitter = KFold(n_splits=min(n_splits, n_models), shuffle=True, random_state=seed)
+    splitter = KFold(n_splits=min(n_splits, n_checkpoints), shuffle=True, random_state=seed)
     return list(splitter.split(rows))
 
 
@@ -167,8 +167,8 @@ def card_columns(card: Card) -> list[Scaled]:
     return [*card.measures, *(m.missing for m in card.measures if m.missing is not None)]
 
 
-class CardModel:
-    """The linear model a card describes, with the interface of `ChosenModel`."""
+class CardRegressor:
+    """The linear regressor a card describes, with the interface of `ChosenRegressor`."""
 
     def __init__(self, card: Card) -> None:
         columns = card_columns(card)
@@ -185,35 +185,37 @@ class CardModel:
         return np.asarray(self.intercept + Z @ self.coefficients)
 
 
-class ChosenModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class ChosenRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """The candidate with the least cross-validated squared error, refitted on all rows.
 
     The last column of X is the group of each row (−1 everywhere: no groups), so that whoever
     splits rows, MAPIE included, splits the groups with them.
     """
 
-    def __init__(self, models: Sequence[str] = LINEAR, cv: int = 5, seed: int | None = 0) -> None:
-        self.models = models
+    def __init__(
+        self, regressors: Sequence[str] = LINEAR, cv: int = 5, seed: int | None = 0
+    ) -> None:
+        self.regressors = regressors
         self.cv = cv
         self.seed = seed
 
-    def fit(self, X: Matrix, y: Vector) -> ChosenModel:
+    def fit(self, X: Matrix, y: Vector) -> ChosenRegressor:
         """Choose and fit."""
         groups, X = X[:, -1], X[:, :-1]
         by_group = groups if np.any(groups >= 0) else None
-        candidates = [(name, model) for name in self.models for model in CANDIDATES[name]]
+        candidates = [(name, one) for name in self.regressors for one in CANDIDATES[name]]
         best = 0
         with config_context(assume_finite=True, skip_parameter_validation=True):
             if len(y) >= 3 and len(candidates) > 1:
                 errors = [np.zeros(len(candidates))]
                 for train, test in folds(len(y), by_group, self.cv, self.seed):
-                    models = [model for _, model in candidates]
-                    errors.append(_squared_errors(models, X, y, train, test))
+                    regressors = [one for _, one in candidates]
+                    errors.append(_squared_errors(regressors, X, y, train, test))
                 best = int(np.argmin(np.sum(errors, axis=0)))
         self.chosen_, chosen = candidates[best]
         self.prepare_ = Preparation(X)
         self.center_, self.spread_ = _scale(y)
-        self.model_ = clone(chosen).fit(self.prepare_(X), (y - self.center_) / self.spread_)
+        self.regressor_ = clone(chosen).fit(self.prepare_(X), (y - self.center_) / self.spread_)
         self.is_fitted_ = True
         return self
 
@@ -223,13 +225,13 @@ class ChosenModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklea
 
     def predict_prepared(self, Z: Matrix) -> Vector:
         """Predictions from standardised columns, shape (n,)."""
-        return np.asarray(self.center_ + self.spread_ * self.model_.predict(Z))
+        return np.asarray(self.center_ + self.spread_ * self.regressor_.predict(Z))
 
     @property
     def coefficients(self) -> Vector:
-        """Coefficients of the standardised columns in units of the target (linear models)."""
+        """Coefficients of the standardised columns in units of the target (linear ones)."""
         n_columns = len(self.prepare_.center)
-        coefficients = getattr(self.model_, "coef_", np.zeros(n_columns))
+        coefficients = getattr(self.regressor_, "coef_", np.zeros(n_columns))
         return np.asarray(self.spread_ * coefficients)
 
     @property
@@ -239,16 +241,18 @@ class ChosenModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sklea
 
 
 def _squared_errors(
-    models: Sequence[Any], X: Matrix, y: Vector, train: np.ndarray, test: np.ndarray
+    regressors: Sequence[Any], X: Matrix, y: Vector, train: np.ndarray, test: np.ndarray
 ) -> Vector:
-    """Summed squared error of each model on the rows left out."""
+    """Summed squared error of each regressor on the rows left out."""
     prepare = Preparation(X[train])
     center, spread = _scale(y[train])
     z_train, z_test = prepare(X[train]), prepare(X[test])
     target = (y[train] - center) / spread
     errors = []
-    for model in models:
-        residual = y[test] - (center + spread * clone(model).fit(z_train, target).predict(z_test))
+    for regressor in regressors:
+        residual = y[test] - (
+            center + spread * clone(regressor).fit(z_train, target).predict(z_test)
+        )
         errors.append(float(residual @ residual))
     return np.array(errors)
 

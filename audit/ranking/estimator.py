@@ -18,8 +18,8 @@ from audit.errors import ConfigError, DataError
 from audit.ranking._regressors import (
     CANDIDATES,
     LINEAR,
-    CardModel,
-    ChosenModel,
+    CardRegressor,
+    ChosenRegressor,
     Folds,
     Matrix,
     Vector,
@@ -109,10 +109,10 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         )
         y = np.asarray(y, dtype=np.float64)
         codes = _group_codes(groups, len(y))
-        chooser = ChosenModel(tuple(self.models), self.cv, self.random_state)
+        chooser = ChosenRegressor(tuple(self.models), self.cv, self.random_state)
         rows = np.column_stack([X, codes])
         splits = folds(len(y), codes if np.any(codes >= 0) else None, self.cv, self.random_state)
-        self.model_: ChosenModel | CardModel = chooser.fit(rows, y)
+        self.model_: ChosenRegressor | CardRegressor = chooser.fit(rows, y)
         self.chosen_ = chooser.chosen_
         # CV+ needs at least 1/(1 − confidence) errors to bound anything.
         self.conformal_ = None
@@ -133,14 +133,14 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         fold_of = np.empty(len(y), dtype=np.int64)
         for fold, (_, test) in enumerate(splits):
             fold_of[test] = fold
-        chooser = ChosenModel(tuple(self.models), self.cv, self.random_state)
+        chooser = ChosenRegressor(tuple(self.models), self.cv, self.random_state)
         conformal = CrossConformalRegressor(
             chooser, confidence_level=self.confidence, method="plus", cv=PredefinedSplit(fold_of)
         )
         return conformal.fit_conformalize(rows, y)
 
     def _rows(self, X: Any) -> Matrix:
-        """Checked measures with the group column the models expect."""
+        """Checked measures with the group column the regressors expect."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan", dtype=np.float64)
         return np.column_stack([X, np.full(len(X), -1.0)])
@@ -203,7 +203,7 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         if self.conformal_ is None:
             raise ConfigError("a card needs an interval: fit on more checkpoints")
-        assert isinstance(self.model_, ChosenModel)  # a card's ranker has no conformal_
+        assert isinstance(self.model_, ChosenRegressor)  # a card's ranker has no conformal_
         usual = np.append(self.model_.prepare_.usual, -1.0)[None]
         _, bounds = self.conformal_.predict_interval(usual)
         half_width = max(float(bounds[0, 1, 0] - bounds[0, 0, 0]) / 2, 1e-9)
@@ -235,7 +235,7 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         confidence = max(float(c) for c in card.half_width)
         ranker = cls(models=LINEAR, confidence=confidence)
-        ranker.model_ = CardModel(card)
+        ranker.model_ = CardRegressor(card)
         ranker.chosen_ = f"card {card.name}"
         ranker.conformal_ = None
         ranker.half_width_ = card.width_at(confidence)

@@ -75,7 +75,7 @@ def rank_table(
     directions: Mapping[str, str] | None = None,
     *,
     measures: Sequence[str] | None = None,
-    families: Mapping[str, str] | None = None,
+    owners: Mapping[str, str] | None = None,
     card: Card | None = None,
     versions: Mapping[str, str] | None = None,
     abstain: bool = False,
@@ -96,7 +96,8 @@ def rank_table(
         target: The accuracy to predict; the column may be absent or hold gaps.
         directions: "higher", "lower" or "none" per measure.
         measures: Columns to use; by default those with an entry in `directions`.
-        families: The family of each measure, for the votes.
+        owners: The measure that each column belongs to, for the votes: a measure has one vote,
+            however many columns it has.
         card: A calibrator card to rank by.
         versions: The version of each measure, held against the card's.
         abstain: Outside the card's domain, say so and leave every checkpoint tied.
@@ -130,7 +131,7 @@ def rank_table(
     if known.any():
         notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
     votes = {m: directions.get(m, "none") for m in measures}
-    ranking = rank_by_directions(table, votes, families=families, confidence=confidence, seed=seed)
+    ranking = rank_by_directions(table, votes, owners=owners, confidence=confidence, seed=seed)
     voters = [m for m, direction in votes.items() if direction != "none"]
     about = {
         "mode": ZERO_SHOT,

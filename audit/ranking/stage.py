@@ -10,7 +10,7 @@ import pandas as pd
 
 from audit import ranking
 from audit.errors import DataError
-from audit.folder.columns import directions_of, judged_columns, measure_of
+from audit.folder.columns import directed_columns, directions_of, measure_of
 from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
@@ -19,7 +19,7 @@ from audit.folder.tables import read_measures, wide_frame
 from audit.statistics import MIN_FAMILIES
 
 #: What decides this stage's table, of `audit`'s source.
-SOURCES: Final = ("statistics", "ranking", "folder")
+SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py")
 
 
 def rank_folder(
@@ -31,7 +31,8 @@ def rank_folder(
 ) -> pd.DataFrame:
     """Rank the checkpoints of an output folder, and write `ranking.csv`.
 
-    Measures with a declared direction rank; those without, such as `random`, do not.
+    Judged columns with a declared direction rank: measures, and those of their parts that stand
+    for a claim of their own.
 
     Args:
         folder: Where `measure` wrote.
@@ -53,6 +54,7 @@ def rank_folder(
     chosen = ranking.load_card(card) if card is not None else None
     inputs = stage_digest(
         SOURCES,
+        declared=record["measures"],
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         seed=record["seed"],
@@ -61,7 +63,7 @@ def rank_folder(
     )
     path = folder / RANKING
     if is_current(record.get("ranking"), inputs, path):
-        return read_csv(path, "ranking", ())
+        return read_csv(path, "ranking")
     directions = directions_of(record, wide)
     if leave_out == "auto":
         n_families = wide["family"].nunique() if "family" in wide else 0
@@ -72,10 +74,8 @@ def rank_folder(
         found = ranking.rank_table(
             wide,
             directions=directions,
-            measures=[
-                m for m in judged_columns(record, wide)[0] if directions.get(m, "none") != "none"
-            ],
-            families={column: measure_of(record, column) for column in directions},
+            measures=directed_columns(record, wide),
+            owners={column: measure_of(record, column) for column in directions},
             card=chosen,
             versions=dict(zip(measures["measure"], measures["version"], strict=True)),
             abstain=abstain,
@@ -106,8 +106,8 @@ def fit_card(
     Args:
         folders: Output folders in which `correlate` has been run; one zoo each.
         name: Of the card.
-        measures: What the card weighs; by default every measure with a declared direction that
-            has a number for every checkpoint of every zoo.
+        measures: What the card weighs; by default every judged column with a declared direction
+            that has a number for every checkpoint of every zoo.
         description: For readers.
 
     Raises:
@@ -132,8 +132,7 @@ def fit_card(
                     f"{found[measure_name]} in {folder}; measure again"
                 )
         versions |= found
-        directed = {c for c, way in directions_of(record, wide).items() if way != "none"}
-        whole = {column for column in directed if wide[column].notna().all()}
+        whole = {c for c in directed_columns(record, wide) if wide[c].notna().all()}
         usable = whole if usable is None else usable & whole
         zoos[folder.name] = wide
     chosen = list(measures) or sorted(usable or ())

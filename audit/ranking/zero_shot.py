@@ -21,25 +21,25 @@ def rank_by_directions(
     table: pd.DataFrame,
     directions: Mapping[str, str],
     *,
-    families: Mapping[str, str] | None = None,
+    owners: Mapping[str, str] | None = None,
     n_bootstrap: int = 1000,
     confidence: float = 0.9,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Rank checkpoints by the declared directions of their measures.
 
-    A measure gives each checkpoint its normalised rank in [0, 1], 1 for the best in the declared
-    direction, ties sharing the middle. The score is the mean over measure families of the mean
-    over a family's measures; a checkpoint is scored by the measures it has. The interval is the
-    percentile interval over resampled families: it says how far the families disagree, not how
-    far all of them may be wrong together. With fewer than 3 families it is [0, 1], so that every
-    checkpoint is tied with every other.
+    A column gives each checkpoint its normalised rank in [0, 1], 1 for the best in the declared
+    direction, ties sharing the middle. The score is the mean over measures of the mean over a
+    measure's columns (itself and its parts); a checkpoint is scored by the measures it has. The
+    interval is the percentile interval over resampled measures: it says how far they disagree,
+    not how far all of them may be wrong together. With fewer than 3 measures it is [0, 1], so
+    that every checkpoint is tied with every other.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
-        directions: "higher", "lower" or "none" per measure; "none" does not vote.
-        families: The family of each measure; a measure without one is a family of its own.
-        n_bootstrap: Resamples of the families.
+        directions: "higher", "lower" or "none" per column; "none" does not vote.
+        owners: The measure that each column belongs to; a column without one is a measure itself.
+        n_bootstrap: Resamples of the measures.
         confidence: Of the intervals.
         seed: Of the resamples.
 
@@ -49,7 +49,7 @@ def rank_by_directions(
     Raises:
         DataError: No measure of the table has a direction and varies.
     """
-    votes, voters = _votes(table, directions, families or {})
+    votes, voters = _votes(table, directions, owners or {})
     if not voters:
         raise DataError(
             "ranking without held-out accuracies needs a measure with direction 'higher' or "
@@ -71,24 +71,24 @@ def checkpoint_names(table: pd.DataFrame) -> list[str]:
 
 
 def _votes(
-    table: pd.DataFrame, directions: Mapping[str, str], families: Mapping[str, str]
+    table: pd.DataFrame, directions: Mapping[str, str], owners: Mapping[str, str]
 ) -> tuple[np.ndarray, list[str]]:
-    """Votes in [0, 1], shape (checkpoints, families), NaN where a family has none to give."""
-    by_family: dict[str, list[np.ndarray]] = {}
-    for measure, direction in directions.items():
+    """Votes in [0, 1], shape (checkpoints, measures), NaN where a measure has none to give."""
+    by_measure: dict[str, list[np.ndarray]] = {}
+    for column, direction in directions.items():
         sign = expected_sign(direction, "")
-        if measure not in table.columns or sign == 0:
+        if column not in table.columns or sign == 0:
             continue
-        values = sign * numeric_column(table, measure)
+        values = sign * numeric_column(table, column)
         known = values[~np.isnan(values)]
         if len(known) < 2 or np.all(known == known[0]):
             continue
         ranks = stats.rankdata(values, nan_policy="omit")
         vote = (ranks - 1) / (len(known) - 1)
-        by_family.setdefault(families.get(measure, measure), []).append(vote)
-    if not by_family:
+        by_measure.setdefault(owners.get(column, column), []).append(vote)
+    if not by_measure:
         return np.empty((len(table), 0)), []
-    return np.column_stack([_mean(votes) for votes in by_family.values()]), list(by_family)
+    return np.column_stack([_mean(votes) for votes in by_measure.values()]), list(by_measure)
 
 
 def _mean(votes: list[np.ndarray]) -> np.ndarray:
@@ -103,7 +103,7 @@ def _mean(votes: list[np.ndarray]) -> np.ndarray:
 def _bounds(
     votes: np.ndarray, n_bootstrap: int, confidence: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile intervals of the scores over resampled families."""
+    """Percentile intervals of the scores over resampled measures."""
     n_models, n_voters = votes.shape
     if n_voters < MIN_VOTERS:
         return np.zeros(n_models), np.ones(n_models)

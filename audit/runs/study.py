@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -18,6 +19,7 @@ import audit
 from audit.data.sample import Sample, draw_sample
 from audit.data.split_guard import open_training
 from audit.errors import CheckpointError, ConfigError
+from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
@@ -25,8 +27,6 @@ from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig, CheckpointConfig, RunOptions
 from audit.store import Store
-
-_VERSIONS_OF = ("torch", "torchvision", "timm", "gudhi", "numpy", "scikit-learn", "pandas", "numba")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -262,7 +262,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         "commit": _commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in _VERSIONS_OF},
+            **{name: _version(name) for name in _required()},
         },
         "config": config.model_dump(mode="json"),
         "base": str(config.base),
@@ -280,17 +280,8 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "excluded": dict(sample.excluded),
         },
         "measures": {
-            entry.name: {
-                "version": entry.version,
-                "direction": entry.direction,
-                "invariance": entry.invariance,
-                "cost": entry.cost,
-                "summary": entry.summary,
-                "source": entry.source,
-                "baseline": entry.baseline,
-                "diagnostic": entry.diagnostic,
-                "plugin": study.registry.owners["genaudit_measures", entry.name],
-            }
+            entry.name: describe_measure(entry)
+            | {"plugin": study.registry.owners["genaudit_measures", entry.name]}
             for entry in study.measures
         },
         "checkpoints": [_describe_subject(s, facts.get(s.name)) for s in study.subjects],
@@ -308,6 +299,12 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "weights_digest": subject.weights_digest,
         **(facts or {"data_config": None, "notes": [], "layers": []}),
     }
+
+
+def _required() -> list[str]:
+    """Names of the distributions that genaudit requires, in the order in which it states them."""
+    stated = metadata.requires("genaudit") or []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in stated if "extra ==" not in line]
 
 
 def _version(distribution: str) -> str | None:

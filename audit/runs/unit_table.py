@@ -19,7 +19,7 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
-from audit.plugin import ImageSplit
+from audit.plugin import DataConfig, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.runs.config import CheckpointConfig
 from audit.runs.study import resolve_device
@@ -58,7 +58,8 @@ def unit_table(
         filtration: "clique" or "cubical".
         images_per_class: Training images of each class; 0 means all.
         transform: Overrides of the network's data configuration (`input_size`, `mean`, `std`,
-            `interpolation`, `crop_pct`); required for a module that brings none.
+            `interpolation`, `crop_pct`); the first three are required for a module that no model
+            source recognises.
         batch_size: Images per forward pass.
         device: "auto", "cpu" or "cuda".
         seed: Of the choice of images.
@@ -69,7 +70,8 @@ def unit_table(
         "never_born"); one row per layer, unit and class.
 
     Raises:
-        ConfigError: A name, layer or option that is unknown.
+        ConfigError: A name, layer or option that is unknown, or a module that no model source
+            recognises and for which `transform` does not say how images are prepared.
         DataError: The dataset cannot be used.
         CheckpointError: The weights cannot be read, or do not fit.
         UnavailableError: No layer has feature maps this filtration is defined for.
@@ -88,7 +90,11 @@ def unit_table(
     split, name, options = _open(dataset, registry)
     network = checkpoint_or_module if isinstance(checkpoint_or_module, torch.nn.Module) else None
     config = _config(checkpoint_or_module)
-    source = registry.models["timm"] if network else registry.model_source(config.model)
+    if network is None:
+        source = registry.model_source(config.model)
+    else:
+        source = _in_memory(network, registry)
+        registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
     subject = Subject(
         name=config.name or config.model,
@@ -108,18 +114,45 @@ def unit_table(
         seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
-        view = _NetworkView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
-        view.network = network
+        view = CheckpointView(
+            subject, Store(Path(folder)), Wanted((filtration,)), registry, split
+        )
         return unit_frame(view.births(filtration), view.labels, view.class_names)
 
 
-class _NetworkView(CheckpointView):
-    """The view of a network that may be in memory already."""
+class _Plugin:
+    """A plugin that brings one source of networks."""
 
-    network: nn.Module | None = None
+    def __init__(self, source: ModelEntry) -> None:
+        self._source = source
 
-    def _network(self) -> nn.Module:
-        return super()._network() if self.network is None else copy.deepcopy(self.network)
+    @hookimpl
+    def genaudit_models(self) -> list[ModelEntry]:
+        """The source."""
+        return [self._source]
+
+
+def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of copies of this network; the source that recognises it prepares its images."""
+    known = registry.recognised_source(network)
+    return ModelEntry(
+        name="memory",
+        summary="a network in memory",
+        version="1",
+        matches=lambda reference: True,
+        names=tuple,
+        create=lambda reference, args, pretrained: copy.deepcopy(network),
+        data_config=known.data_config if known else _unrecognised,
+    )
+
+
+def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
+    """Refuse a network of which nobody knows how its images are prepared."""
+    raise ConfigError(
+        f"no model source recognises {type(network).__name__}, so that how its images are prepared "
+        "must be given: transform={'input_size': [3, 224, 224], 'mean': [0.5], 'std': [0.5]}, with "
+        "the numbers it was trained with"
+    )
 
 
 def _config(checkpoint: Checkpoint | nn.Module) -> CheckpointConfig:

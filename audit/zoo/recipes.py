@@ -110,9 +110,9 @@ def factorial_grid(
 
 def is_trained(task: TrainTask) -> bool:
     """Whether both files of a recipe are there, whole and of this recipe."""
-    weights, record = files_of(task)
+    weights, recipe_file = files_of(task)
     try:
-        known = json.loads(record.read_text("utf-8"))
+        known = json.loads(recipe_file.read_text("utf-8"))
         return bool(
             known["recipe"] == recipe_json(task.recipe)
             and known["weights_sha256"] == file_digest(weights)
@@ -141,7 +141,7 @@ def held_out_table(tasks: Sequence[TrainTask], path: Path) -> pd.DataFrame:
 
 
 def files_of(task: TrainTask) -> tuple[Path, Path]:
-    """The weights file and the record beside it."""
+    """The weights file and the recipe beside it."""
     name = task.recipe.name
     return task.folder / f"{name}.safetensors", task.folder / f"{name}.json"
 

@@ -51,7 +51,7 @@ def train(task: TrainTask) -> str:
         held_out_accuracy = _accuracy(
             network, _tensor(held_out, recipe.side), torch.from_numpy(held_out.labels)
         )
-    weights, record = files_of(task)
+    weights, recipe_file = files_of(task)
     network.to(memory_format=torch.contiguous_format)
     write_weights(network, weights, {"recipe": recipe.name})
     content = {
@@ -63,7 +63,7 @@ def train(task: TrainTask) -> str:
         "held_out_accuracy": held_out_accuracy,
         "n_held_out": len(held_out.labels),
     }
-    write_atomically(record, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(recipe_file, (json.dumps(content, indent=1) + "\n").encode())
     return recipe.name
 
 

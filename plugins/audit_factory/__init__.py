@@ -23,5 +23,6 @@ def genaudit_models() -> list[ModelEntry]:
             create=source.create,
             data_config=source.data_config,
             digest=source.digest,
+            recognises=source.recognises,
         )
     ]

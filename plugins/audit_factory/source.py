@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE = re.compile(f"({_NAME}):({_NAME})")
+_NEEDED = {"input_size", "mean", "std"}
+_KNOWN = _NEEDED | {"interpolation", "crop_pct"}
 _OTHER_SOURCES = ("hf_hub:", "hf-hub:", "local-dir:")
 
 
@@ -126,14 +128,28 @@ def _current_folder_first() -> Iterator[None]:
         sys.path.remove(here)
 
 
+def recognises(module: torch.nn.Module) -> bool:
+    """Whether the network says how its images are prepared, and says nothing else there.
+
+    A configuration with further members is that of a library, whose own source knows it better.
+    """
+    return _NEEDED <= _described(module).keys() <= _KNOWN
+
+
+def _described(module: torch.nn.Module) -> Mapping[str, Any]:
+    """The network's `pretrained_cfg` or `default_cfg`; empty if it has neither."""
+    found = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
+    return found if isinstance(found, Mapping) else {}
+
+
 def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:
     """How images are prepared, from the network's `pretrained_cfg` or `default_cfg`.
 
     Raises:
         ConfigError: It has neither; the message says what to set instead.
     """
-    found = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
-    if not isinstance(found, Mapping) or not {"input_size", "mean", "std"} <= found.keys():
+    found = _described(module)
+    if not found.keys() >= _NEEDED:
         raise ConfigError(
             f"{type(module).__name__} does not say how its images are prepared: set "
             "[dataset].transform, such as "

@@ -1,4 +1,4 @@
-"""One number per layer → the parts in which a layer-wise measure is reported."""
+"""One number per layer → the parts in which a layer-wise measure is reported, and what they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audit.plugin import LayerBirths, Value
+from audit.plugin import Direction, LayerBirths, Part, Value
 from audit.topology.units import CONSTANT, DEAD, unit_status
+
+
+def declared_parts(direction: Direction) -> tuple[Part, ...]:
+    """What `layer_parts` gives beside the mean, for a measure of this direction.
+
+    The deepest layer is judged as a claim of its own: what it holds is what the head reads. Single
+    layers and the slope show where a mean comes from; no direction is claimed for them.
+    """
+    return (
+        Part(name="layer_*", summary="one layer, counted from the shallowest", by_depth=True),
+        Part(name="last", summary="the deepest layer", direction=direction, judged=True),
+        Part(name="depth_slope", summary="slope from the first layer (0) to the last (1)"),
+    )
 
 
 def layer_parts(layers: Sequence[Value]) -> dict[str, Value]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
 from audit.topology.information import birth_class_information as information_of_units
-from audit_measures._layer_parts import layer_parts, silent_units
+from audit_measures._layer_parts import declared_parts, layer_parts, silent_units
 
 
 def _of_layer(view: TrainView, layer: LayerBirths) -> Value:
@@ -59,7 +59,10 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         invariance="node-wise",
         cost="topology",
         source="method.md section 4; chance corrected by Vinh, Epps & Bailey 2010, eq. 24a",
+        unit="nats",
+        parts=declared_parts("higher"),
         filtrations=(filtration,),
+        order=3,
     )
 
 

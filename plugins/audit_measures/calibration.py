@@ -46,6 +46,7 @@ MEASURES = (
         direction="lower",
         invariance="node-wise",
         cost="forward",
+        unit="nats",
         default=False,
     ),
     MeasureEntry(

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
+from audit.plugin import Filtration, LayerBirths, MeasureEntry, Part, TrainView, Value
 from audit.topology.entropy import feature_entropy_by_class
 from audit.topology.units import (
     CONSTANT,
@@ -17,13 +17,23 @@ from audit.topology.units import (
     STATUS_NAMES,
     unit_status,
 )
-from audit_measures._layer_parts import layer_parts
+from audit_measures._layer_parts import declared_parts, layer_parts
 
 _PAPER = (
     "Zhao & Zhang, Quantitative Performance Assessment of CNN Units via Topological Entropy "
     "Calculation, ICLR 2022 (arXiv 2103.09716)"
 )
 _CUBICAL = f"{_PAPER}; deviation: cubical superlevel filtration in place of the clique complex"
+
+#: What `unit_counts` gives; nothing stands under the measure's own name.
+_COUNTS = (
+    Part(name="dead", summary="units that are 0 on the whole sample"),
+    Part(name="constant", summary="units without variation in space on the whole sample"),
+    Part(name="never_born", summary="units that vary and have no birth on the whole sample"),
+    Part(name="total", summary="all units"),
+    Part(name="pairs_left_out", summary="(unit, class) pairs without a feature entropy"),
+    Part(name="pairs", summary="(unit, class) pairs of classes with an image in the sample"),
+)
 
 #: In a graph of 4 vertices the only cycle is the square, born with its fourth edge. (Ties can make
 #: that level 2 or 3; zeros do not.)
@@ -137,7 +147,7 @@ def unit_counts(view: TrainView, filtration: Filtration) -> dict[str, float]:
 
 
 def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
-    """The family under one filtration."""
+    """The measures of this theme under one filtration."""
     entry = functools.partial(
         MeasureEntry,
         version="2",
@@ -152,18 +162,25 @@ def _entries(filtration: Filtration, source: str) -> tuple[MeasureEntry, ...]:
             summary=f"mean feature entropy of units on classes, nats ({filtration} filtration)",
             compute=functools.partial(feature_entropy, filtration=filtration),
             direction="lower",
+            unit="nats",
+            parts=declared_parts("lower"),
+            order=1,
         ),
         entry(
             name=f"effective_rate.{filtration}",
             summary=f"mean share of images for which a unit is born ({filtration} filtration)",
             compute=functools.partial(effective_rate, filtration=filtration),
             direction="none",
+            unit="share of images",
+            parts=declared_parts("none"),
+            order=2,
         ),
         entry(
             name=f"unit_counts.{filtration}",
             summary=f"dead, constant, never-born and all units ({filtration} filtration)",
             compute=functools.partial(unit_counts, filtration=filtration),
             direction="none",
+            parts=_COUNTS,
             diagnostic=True,
         ),
     )

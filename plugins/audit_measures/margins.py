@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from audit.arrays import Labels, Logits
-from audit.plugin import MeasureEntry, Value
+from audit.plugin import MeasureEntry, Part, Value
 from audit_measures._from_outputs import margins, of_outputs
 
 _ONE_OUTPUT = "a margin needs at least two classes; the network has one output"
@@ -58,6 +58,13 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         source="Jiang et al. 2019; at the output only, not normalised",
+        unit="units of the outputs",
+        parts=(
+            Part(name="p25", summary="lower quartile of the margin"),
+            Part(name="p50", summary="median of the margin: the measure itself"),
+            Part(name="p75", summary="upper quartile of the margin"),
+            Part(name="mean", summary="mean of the margin"),
+        ),
         default=False,
     ),
     MeasureEntry(

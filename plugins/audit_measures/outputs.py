@@ -57,7 +57,10 @@ MEASURES = (
         direction="higher",
         invariance="node-wise",
         cost="forward",
+        unit="share of images",
         baseline=True,
+        control=True,
+        called="train accuracy",
     ),
     MeasureEntry(
         name="train_loss",
@@ -67,7 +70,10 @@ MEASURES = (
         direction="lower",
         invariance="node-wise",
         cost="forward",
+        unit="nats",
         baseline=True,
+        control=True,
+        called="train loss",
     ),
     MeasureEntry(
         name="mean_confidence",
@@ -88,6 +94,7 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         source="Jiang et al. 2020; linear interpolation; the sign is kept",
+        unit="units of the outputs",
         baseline=True,
     ),
 )

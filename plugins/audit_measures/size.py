@@ -50,6 +50,8 @@ MEASURES = (
         cost="weights",
         source="count; larger ImageNet models generalize better (Kendall tau 0.62)",
         baseline=True,
+        control=True,
+        called="parameter count",
     ),
     MeasureEntry(
         name="macs",
@@ -61,5 +63,7 @@ MEASURES = (
         cost="forward",
         source="torch.utils.flop_counter, halved; elementwise operations are not counted",
         baseline=True,
+        control=True,
+        called="MACs",
     ),
 )

@@ -153,7 +153,7 @@ def _row(
     """One row of the table."""
     measure = str(record["measure"])
     entry = tables.measure(measure)
-    direction = str(entry.get("direction") or _word(record.get("direction")) or "none")
+    direction = str(_word(record.get("direction")) or entry.get("direction") or "none")
     low, high = record["kendall_lower"], record["kendall_upper"]
     has_interval = is_number(low) and is_number(high)
     unsure = has_interval and low <= 0 <= high

@@ -54,15 +54,15 @@ def document(result: AuditResult) -> dict[str, Any]:
         "schema": SCHEMA,
         "genaudit": plain(result.run.get("genaudit")),
         "failed": failed_checkpoints(result.measures),
-        "ranking": records(result.ranking),
-        "correlations": records(result.correlations),
-        "measures": records(result.measures),
-        "held_out": records(result.held_out),
+        "ranking": rows_of(result.ranking),
+        "correlations": rows_of(result.correlations),
+        "measures": rows_of(result.measures),
+        "held_out": rows_of(result.held_out),
         "run": plain(result.run),
     }
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One object per row, columns in their order."""
     columns = [str(name) for name in frame.columns]
     values = [[plain(value) for value in frame[name].tolist()] for name in frame.columns]

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from audit.plugin import AuditResult
+from audit.plugin.parts import owner_of
 
 ALL_MEASURES: Final = "all"
 MEASURE_COLUMNS: Final = (
@@ -128,11 +129,9 @@ class Tables:
         return [entry for entry in value if isinstance(entry, Mapping)]
 
     def owner(self, column: str) -> str:
-        """The measure a column belongs to: the longest registered prefix, else the column."""
-        known = self.section("measures")
-        parts = column.split(".")
-        prefixes = (".".join(parts[:n_parts]) for n_parts in range(len(parts), 0, -1))
-        return next((name for name in prefixes if isinstance(known.get(name), Mapping)), column)
+        """The measure a column belongs to (see `audit.plugin.parts`), else the column itself."""
+        known = {k for k, v in self.section("measures").items() if isinstance(v, Mapping)}
+        return owner_of(column, known) or column
 
     def measure(self, column: str) -> Mapping[str, Any]:
         """What the run says of the measure a column belongs to; empty if nothing."""

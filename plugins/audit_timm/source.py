@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 FOLDER_PREFIX = "local-dir:"
+#: What every configuration of timm's holds, and others hardly.
+_OF_TIMM = {"input_size", "mean", "std", "first_conv", "classifier"}
 _COMMIT = re.compile(r"[^@]+/[^@]+@[0-9a-f]{40}")
 
 
@@ -121,6 +123,17 @@ def _unreachable(reference: str, pretrained: bool, error: Exception) -> Checkpoi
         f"model {reference!r} needs {wanted}, which could not be loaded: "
         f"{type(error).__name__}: {error}; connect to the network, or give a file in weights"
     )
+
+
+def recognises(module: torch.nn.Module) -> bool:
+    """Whether timm built the network: its class is timm's, or it carries timm's configuration.
+
+    The latter holds of networks that were wrapped, as `torch.compile` does.
+    """
+    if any(cls.__module__.partition(".")[0] == "timm" for cls in type(module).__mro__):
+        return True
+    found = getattr(module, "pretrained_cfg", None)
+    return isinstance(found, Mapping) and found.keys() >= _OF_TIMM
 
 
 def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from audit.correlation import read_ledger
+from audit.correlation import read_foreign_table
 from audit.errors import ConfigError, DataError
 
 COLUMNS = {
@@ -20,14 +20,14 @@ COLUMNS = {
 
 
 def write(tmp_path, columns):
-    path = tmp_path / "ledger.csv"
+    path = tmp_path / "foreign.csv"
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
 
 
 def test_roles_are_guessed_from_names(tmp_path):
-    ledger = read_ledger(write(tmp_path, COLUMNS))
-    assert ledger.roles == {
+    foreign = read_foreign_table(write(tmp_path, COLUMNS))
+    assert foreign.roles == {
         "checkpoint": "Name",
         "held_out_accuracy": "test_acc",
         "train_accuracy": "Train_Acc",
@@ -35,10 +35,10 @@ def test_roles_are_guessed_from_names(tmp_path):
         "hyperparameters": ["lr", "hp.depth"],
         "measures": ["train_accuracy", "sharpness", "measure"],
     }
-    assert ledger.table["checkpoint"].tolist() == ["NA", "002", "c"]
-    assert ledger.table["held_out_accuracy"].tolist() == [0.91, 0.875, 0.8]
-    assert ledger.table["hp.lr"].tolist() == [0.1, 0.1, 0.01]
-    assert ledger.notes == [
+    assert foreign.table["checkpoint"].tolist() == ["NA", "002", "c"]
+    assert foreign.table["held_out_accuracy"].tolist() == [0.91, 0.875, 0.8]
+    assert foreign.table["hp.lr"].tolist() == [0.1, 0.1, 0.01]
+    assert foreign.notes == [
         "test_acc is in percent: divided by 100",
         "neither numbers nor a known role, set aside: note",
     ]
@@ -46,11 +46,13 @@ def test_roles_are_guessed_from_names(tmp_path):
 
 def test_named_roles_go_before_guesses(tmp_path):
     path = write(tmp_path, COLUMNS)
-    ledger = read_ledger(path, target="Train_Acc", hyperparameters=["note"], measures=["sharpness"])
-    assert ledger.roles["held_out_accuracy"] == "Train_Acc"
-    assert ledger.roles["hyperparameters"] == ["note"]
-    assert ledger.roles["measures"] == ["sharpness"]
-    assert "hp.note" in ledger.table
+    foreign = read_foreign_table(
+        path, target="Train_Acc", hyperparameters=["note"], measures=["sharpness"]
+    )
+    assert foreign.roles["held_out_accuracy"] == "Train_Acc"
+    assert foreign.roles["hyperparameters"] == ["note"]
+    assert foreign.roles["measures"] == ["sharpness"]
+    assert "hp.note" in foreign.table
 
 
 def test_tidy_tables_are_made_wide(tmp_path):
@@ -60,21 +62,21 @@ def test_tidy_tables_are_made_wide(tmp_path):
         "value": [1.0, 2.0, 3.0, 4.0],
         "accuracy": [0.5, 0.5, 0.6, 0.6],
     }
-    ledger = read_ledger(write(tmp_path, columns))
-    assert ledger.roles["measures"] == ["m", "n"]
-    assert ledger.table["m"].tolist() == [1.0, 3.0]
-    assert ledger.table["held_out_accuracy"].tolist() == [0.5, 0.6]
+    foreign = read_foreign_table(write(tmp_path, columns))
+    assert foreign.roles["measures"] == ["m", "n"]
+    assert foreign.table["m"].tolist() == [1.0, 3.0]
+    assert foreign.table["held_out_accuracy"].tolist() == [0.5, 0.6]
 
 
 def test_unknown_column_is_named_with_the_nearest(tmp_path):
     message = r"^unknown column 'tst_acc'; did you mean 'test_acc'\? the columns are 'Name', "
     with pytest.raises(ConfigError, match=message):
-        read_ledger(write(tmp_path, COLUMNS), target="tst_acc")
+        read_foreign_table(write(tmp_path, COLUMNS), target="tst_acc")
 
 
 def test_a_table_without_accuracies_says_how_to_name_them(tmp_path):
     with pytest.raises(DataError, match="name it with --target-column"):
-        read_ledger(write(tmp_path, {"name": ["a"], "sharpness": [1.0]}))
+        read_foreign_table(write(tmp_path, {"name": ["a"], "sharpness": [1.0]}))
 
 
 @pytest.mark.parametrize(
@@ -87,4 +89,4 @@ def test_a_table_without_accuracies_says_how_to_name_them(tmp_path):
 )
 def test_accuracies_that_are_none_are_refused(tmp_path, values, message):
     with pytest.raises(DataError, match=message):
-        read_ledger(write(tmp_path, {"name": ["a", "b"], "accuracy": values, "m": [1, 2]}))
+        read_foreign_table(write(tmp_path, {"name": ["a", "b"], "accuracy": values, "m": [1, 2]}))

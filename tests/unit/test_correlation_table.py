@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from audit.correlation import CORRELATION_COLUMNS, Evidence, correlate, measure_columns, verdict
+from audit.correlation._controls import installed_controls
 from audit.errors import DataError
 from audit.statistics import Contradiction
 
@@ -52,6 +53,25 @@ def test_correlations_have_the_declared_columns():
 )  # fmt: skip
 def test_verdicts_in_plain_words(result, measure, words):
     assert result.loc[measure, "verdict"] == words
+
+
+def test_baselines_are_the_installed_controls_cheapest_first():
+    names, called = installed_controls()
+    assert names == ("parameters", "macs", "train_accuracy", "train_loss")
+    assert [called[name] for name in names] == [
+        "parameter count", "MACs", "train accuracy", "train loss"
+    ]  # fmt: skip
+    table = zoo().assign(train_loss=np.arange(81.0))
+    found = correlate(table, measures=["noise", "train_loss"], **FAST)
+    assert found.attrs["controls"] == ["parameters", "train_accuracy", "train_loss"]
+    assert found["controls"].tolist() == [
+        "parameters, train_accuracy, train_loss", "parameters, train_accuracy"
+    ]  # fmt: skip
+
+
+def test_words_for_baselines_can_be_given():
+    found = correlate(zoo(), measures=["size"], called={"parameters": "its size"}, **FAST)
+    assert found["verdict"].tolist() == ["not distinguishable from its size"]
 
 
 def test_intervals_hold_their_statistic(result):
@@ -116,13 +136,13 @@ def test_families_are_resampled_when_there_are_enough():
     assert found["leave_one_family_out_r2"].notna().any()
 
 
-def test_a_ledger_made_elsewhere_is_read_by_naming_its_columns(tmp_path):
+def test_a_table_made_elsewhere_is_read_by_naming_its_columns(tmp_path):
     table = zoo().rename(
         columns={"held_out_accuracy": "acc", "hp.width": "width", "hp.decay": "decay"}
     )
-    table.drop(columns="hp.batch").to_csv(tmp_path / "ledger.csv", index=False)
+    table.drop(columns="hp.batch").to_csv(tmp_path / "foreign.csv", index=False)
     found = correlate(
-        tmp_path / "ledger.csv",
+        tmp_path / "foreign.csv",
         "acc",
         measures=["informative", "noise"],
         hyperparameters=["width", "decay"],
@@ -157,8 +177,8 @@ def test_unknown_columns_are_named():
 def evidence(**changes):
     usual = {
         "undefined": "", "association_p": 0.001, "contradiction": Contradiction([], []),
-        "single_p": {"parameters": 0.001, "macs": 0.001}, "joint_p": 0.001, "design_p": 0.001,
-        "design": "hyperparameters",
+        "single_p": {"parameters": 0.001, "macs": 0.001}, "called": {"macs": "MACs"},
+        "joint_p": 0.001, "design_p": 0.001, "design": "hyperparameters",
     }  # fmt: skip
     return Evidence(**(usual | changes))
 
@@ -170,6 +190,7 @@ def evidence(**changes):
         ({"design": ""}, "adds information beyond the baselines"),
         ({"association_p": float("nan")}, "no evidence of association"),
         ({"single_p": {"parameters": 0.2, "macs": 0.4}}, "not distinguishable from MACs"),
+        ({"single_p": {"parameters": 0.4, "macs": 0.2}}, "not distinguishable from parameters"),
         ({"joint_p": 0.3}, "adds nothing beyond the baselines together"),
         ({"joint_p": float("nan")}, "associated; too few models to tell it from the baselines"),
         ({"design_p": 0.3}, "not beyond hyperparameters"),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from audit.conformance import ArrayView
-from audit_measures import families, genaudit_measures, outputs
+from audit_measures import genaudit_measures, modules, outputs
 
 LOGITS = [[2.0, 0.0, 1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.5, 4.0]]
 LABELS = [0, 1, 2, 1]
@@ -84,7 +84,7 @@ def test_of_outputs_refuses_an_empty_sample():
 
 
 def test_every_family_is_found_and_named_once():
-    assert set(families()) >= {"outputs", "size", "path_norm", "feature_entropy", "augmentation"}
+    assert set(modules()) >= {"outputs", "size", "path_norm", "feature_entropy", "augmentation"}
     names = [entry.name for entry in genaudit_measures()]
     assert len(names) == len(set(names))
 

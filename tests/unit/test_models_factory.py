@@ -134,3 +134,16 @@ def test_factory_data_config_asks_for_the_transform():
         "{ input_size = [3, 224, 224], mean = [0.5], std = [0.5] }"
     )
     assert list(FACTORY.names()) == []
+
+
+def test_factory_recognises_networks_that_say_how_images_are_prepared_and_no_more():
+    module = torch.nn.Linear(1, 1)
+    assert not FACTORY.recognises(module)
+    module.default_cfg = {"input_size": (1, 8, 8), "mean": (0.5,)}
+    assert not FACTORY.recognises(module)
+    module.default_cfg["std"] = (0.2,)
+    assert FACTORY.recognises(module)
+    module.default_cfg["crop_pct"] = 0.9
+    assert FACTORY.recognises(module)
+    module.default_cfg["classifier"] = "fc"
+    assert not FACTORY.recognises(module)

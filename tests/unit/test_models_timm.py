@@ -163,3 +163,14 @@ def test_timm_data_config_refuses_other_interpolations():
         "timm prepares images with 'lanczos' interpolation; set transform.interpolation in "
         "[dataset] to one of nearest, bilinear, bicubic"
     )
+
+
+def test_timm_recognises_what_it_built_and_what_wraps_it():
+    module = timm.create_model("test_resnet")
+    wrapper = torch.nn.Sequential(module)
+    assert TIMM.recognises(module)
+    assert TIMM.recognises(timm.create_model("test_resnet", features_only=True))
+    assert not TIMM.recognises(wrapper)
+    wrapper.pretrained_cfg = module.pretrained_cfg
+    assert TIMM.recognises(wrapper)
+    assert REGISTRY.recognised_source(wrapper) is TIMM

@@ -122,14 +122,14 @@ def test_fewer_than_three_voters_leave_everything_tied():
     assert (frame["upper"] == 1).all()
 
 
-def test_families_of_measures_have_one_vote_each():
+def test_columns_of_one_measure_have_one_vote_together():
     table = zoo(6)
     table["a2"] = table["a"]
     table["a3"] = table["a"]
     once = rank_by_directions(table, DIRECTIONS)
     directions = DIRECTIONS | {"a2": "higher", "a3": "higher"}
-    families = dict.fromkeys(("a", "a2", "a3"), "a")
-    thrice = rank_by_directions(table, directions, families=families)
+    owners = dict.fromkeys(("a", "a2", "a3"), "a")
+    thrice = rank_by_directions(table, directions, owners=owners)
     pd.testing.assert_frame_equal(once, thrice)
 
 

@@ -13,6 +13,7 @@ from audit.plugin import (
     EngineEntry,
     MeasureEntry,
     ModelEntry,
+    Part,
     ReporterEntry,
     hookimpl,
 )
@@ -193,7 +194,12 @@ def registry():
         {
             "base": measures("random", "parameters", baseline=True),
             "extra": measures("path_norm", "feature_entropy", "feature_entropy.clique"),
-            "rare": measures("slow", default=False, direction="higher"),
+            "rare": measures(
+                "slow",
+                default=False,
+                direction="higher",
+                parts=(Part(name="layer_*", summary="a layer", direction="lower"),),
+            ),
         }
     )
 
@@ -282,8 +288,10 @@ def test_measure_of_is_the_longest_registered_prefix(registry, column, name):
     assert (found.name if found else None) == name
 
 
-def test_direction_is_that_of_the_measure(registry):
-    assert registry.direction("slow.part") == "higher"
+def test_direction_is_that_of_the_measure_and_of_each_part_its_own(registry):
+    assert registry.direction("slow") == "higher"
+    assert registry.direction("slow.layer_3") == "lower"
+    assert registry.direction("slow.undeclared") == "none"
     assert registry.direction("path_norm") == "lower"
     assert registry.direction("held_out_accuracy") == "none"
 

@@ -209,14 +209,29 @@ def test_read_csv_says_what_is_wrong(tmp_path):
         f"held-out table {path} lacks the columns checkpoint, x; it has checkpiont, value"
     )
     path.write_text("")
-    assert refusal(path) == (f"held-out table {path} cannot be read: No columns to parse from file")
+    assert refusal(path) == (
+        f"held-out table {path} is not a UTF-8 CSV file: No columns to parse from file"
+    )
     path.write_bytes(b"checkpoint\n\xff\n")
-    assert refusal(path).startswith(f"held-out table {path} cannot be read: 'utf-8' codec")
+    assert refusal(path).startswith(f"held-out table {path} is not a UTF-8 CSV file: 'utf-8' codec")
     path.write_text('checkpoint\n"a\n')
-    assert refusal(path).startswith(f"held-out table {path} cannot be read: ")
+    assert refusal(path).startswith(f"held-out table {path} is not a UTF-8 CSV file: ")
     assert refusal(tmp_path) == (
         f"held-out table {tmp_path} cannot be read: [Errno 21] Is a directory: {str(tmp_path)!r}"
     )
+
+
+def test_read_csv_keeps_text_as_it_is_written_and_numbers_to_the_last_bit(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("name,value,note\n1.0,0.30000000000000004,NA\n,nan,\n")
+    found = read_csv(path, "", text=("name",))
+    assert found["name"].tolist() == ["1.0", ""]
+    assert found["value"][0] == 0.1 + 0.2
+    assert found[["value", "note"]].isna().to_numpy().tolist() == [[False, True], [True, True]]
+    assert refusal(tmp_path / "absent.csv").startswith("held-out table ")
+    with pytest.raises(DataError) as caught:
+        read_csv(tmp_path / "absent.csv", "")
+    assert str(caught.value) == f"table {tmp_path / 'absent.csv'} does not exist"
 
 
 @pytest.mark.parametrize("end", [",7", ","])
@@ -224,7 +239,7 @@ def test_read_csv_never_shifts_columns(tmp_path, end):
     path = tmp_path / "t.csv"
     path.write_text(f"checkpoint,value\na,0.5{end}\n")
     assert refusal(path) == (
-        f"held-out table {path} cannot be read: a row has more fields than the header"
+        f"held-out table {path} has rows with more cells than its header has names"
     )
 
 
