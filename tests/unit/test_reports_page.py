@@ -91,7 +91,7 @@ def test_page_has_its_sections_in_a_readers_order(text):
         "Ranking",
         "Which measures deserve belief",
         "Held-out accuracy against measures",
-        "Feature entropy by depth",
+        "Measures by depth",
         "All measures",
         "How each number was made",
     ]
@@ -144,7 +144,7 @@ def test_page_gives_reasons_for_what_failed_or_is_undefined(text):
     said = words(text)
     assert "first missing key 'fc.weight'" in said
     assert "the initial weights were not given" in said
-    assert "this architecture has no such layer" in said
+    assert "this architecture has no attention" in said
 
 
 def test_page_says_what_cannot_be_told_from_parameter_count(text):
