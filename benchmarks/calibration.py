@@ -53,7 +53,7 @@ from audit.plugin import AuditResult
 from audit.plugin.registry import installed
 from audit.ranking.cards import normal_scores
 from audit.runs import pipeline
-from audit.runs.config import AuditConfig, RunOptions
+from audit.runs.config import AuditConfig, EngineConfig, RunOptions
 from audit.zoo.demo import demo
 from audit.zoo.recipes import Recipe, TrainTask, factorial_grid, held_out_table, is_trained
 from audit.zoo.training import train
@@ -222,8 +222,8 @@ def audit_folder(
     grid = recipes({option: str(root) for option, root in roots.items()})
     tasks = [TrainTask(recipe, folder / "zoo") for recipe in grid]
     missing = [task for task in tasks if not is_trained(task)]
-    engine = installed().engine(options.engine)
-    for index, result in engine.run(train, missing, min(options.workers, len(missing))):
+    engine = installed().engine(options.engine_of(EngineConfig()).name)
+    for index, result in engine.run(train, missing, min(options.workers, len(missing)), {}):
         if isinstance(result, BaseException):
             name = missing[index].recipe.name
             raise AuditError(f"checkpoint {name} could not be trained: {result}") from result

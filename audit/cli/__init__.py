@@ -54,8 +54,8 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done; 1 error; 2 wrong usage; 3 some checkpoints failed, the rest are "
-    "reported; 4 the gate of `rank --require-better-than` is shut; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 error; 2 wrong usage; 3 some checkpoints or reports failed, the "
+    "rest are there; 4 the gate of `rank --require-better-than` is shut; 130 interrupted.",
 )
 @click.version_option(audit.__version__, prog_name="genaudit")
 def genaudit() -> None:

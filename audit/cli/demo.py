@@ -26,7 +26,7 @@ def command(output: Path, workers: int | None, quiet: bool, as_json: bool) -> No
 
     A second call finds everything done; a call after an interruption goes on where it was.
     """
-    from audit.cli.show import exit_code, print_result
+    from audit.cli.show import exit_code, print_result, tell_failed_reports
     from audit.zoo.demo import demo
 
     options = make_options(
@@ -34,4 +34,5 @@ def command(output: Path, workers: int | None, quiet: bool, as_json: bool) -> No
     )
     result = demo(options)
     print_result(result, as_json)
+    tell_failed_reports(result)
     raise click.exceptions.Exit(exit_code(result))

@@ -30,7 +30,7 @@ def run_options(function: Function) -> Function:
             "--workers", type=click.IntRange(0), help="Processes; 0 runs in this one. [cores]"
         ),
         click.option("--device", default="auto", help="auto, cpu or cuda.", show_default=True),
-        click.option("--engine", default="local", help="Where tasks run.", show_default=True),
+        click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         click.option(
             "--cache",
             type=click.Path(path_type=Path, file_okay=False),

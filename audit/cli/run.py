@@ -22,9 +22,10 @@ def command(config: Path, dry_run: bool, as_json: bool, **chosen: Any) -> None:
 
         print_plan(config, make_options(**chosen), as_json)
         return
-    from audit.cli.show import exit_code, print_result
+    from audit.cli.show import exit_code, print_result, tell_failed_reports
     from audit.runs import pipeline
 
     result = pipeline.run(config, options=make_options(**chosen))
     print_result(result, as_json)
+    tell_failed_reports(result)
     raise click.exceptions.Exit(exit_code(result))

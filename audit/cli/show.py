@@ -87,6 +87,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
                 "about": result.run.get("ranking"),
                 "correlations": rows_of(result.correlations),
                 "failed": result.failed,
+                "reports": result.run.get("reports"),
             }
         )
         return
@@ -108,11 +109,25 @@ def print_result(result: AuditResult, as_json: bool) -> None:
         click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
-    click.echo(f"\nReport: {result.output / 'report.html'}")
+    click.echo()
+    print_reports(result)
+
+
+def print_reports(result: AuditResult) -> None:
+    """Print the files that reporters wrote."""
+    for files in result.run["reports"]["written"].values():
+        for file in files:
+            click.echo(f"Report: {result.output / file}")
+
+
+def tell_failed_reports(result: AuditResult) -> None:
+    """One line on standard error for every report that could not be written."""
+    for name, reason in result.failed_reports.items():
+        click.echo(f"failed: report {name!r}: {reason}", err=True)
 
 
 def exit_code(result: AuditResult) -> int:
-    """0 if every checkpoint was audited, 3 if some failed, 1 if all did."""
-    if not result.failed:
-        return 0
-    return EXIT_ERROR if result.ranking.empty else EXIT_PARTIAL
+    """0 if all was audited and reported, 3 if some was not, 1 if no checkpoint could be audited."""
+    if result.failed and result.ranking.empty:
+        return EXIT_ERROR
+    return EXIT_PARTIAL if result.failed or result.failed_reports else 0

@@ -39,5 +39,5 @@ def check_engine(entry: EngineEntry, n_workers: int = 2) -> None:
             raise PluginError(
                 f"engine {entry.name!r} must give {wanted} for task {position}; found {outcome!r}"
             )
-    if list(entry.run(square, [], n_workers)):
+    if list(entry.run(square, [], n_workers, {})):
         raise PluginError(f"engine {entry.name!r} must give nothing for no tasks")

@@ -154,6 +154,10 @@ class Registry:
         """The engine of that name, or a `ConfigError` with the nearest names."""
         return _look_up("engine", name, self.engines)
 
+    def reporter(self, name: str) -> ReporterEntry:
+        """The reporter of that name, or a `ConfigError` with the nearest names."""
+        return _look_up("reporter", name, self.reporters)
+
     def held_out_format(self, name: str) -> HeldOutEntry:
         """The form of published accuracies, or a `ConfigError` with the nearest names."""
         return _look_up("held-out format", name, self.held_out)

@@ -21,7 +21,8 @@ class AuditResult:
         correlations: One row of statistics per measure; empty without held-out accuracies.
         held_out: Columns checkpoint, held_out_accuracy, optional train_accuracy, family and
             hp.*; empty where none is known.
-        run: What `run.json` holds: versions, digests, configuration, seeds, device, sample.
+        run: What `run.json` holds: versions, digests, configuration, seeds, device, sample. A
+            reporter is not told there what reporters wrote.
         output: The output folder.
     """
 
@@ -39,6 +40,11 @@ class AuditResult:
             (self.measures["measure"] == "all") & (self.measures["status"] == "failed")
         ]
         return dict(zip(rows["checkpoint"], rows["reason"], strict=True))
+
+    @property
+    def failed_reports(self) -> dict[str, str]:
+        """Reporter → reason, for every report that could not be written."""
+        return dict(self.run.get("reports", {}).get("failed", {}))
 
     def _repr_html_(self) -> str:
         """The ranking as a table, for notebooks."""

@@ -1,4 +1,4 @@
-"""What decides an audit's numbers (`AuditConfig`) and what does not (`RunOptions`)."""
+"""An audit as a file says it (`AuditConfig`), and how this one call runs it (`RunOptions`)."""
 
 from __future__ import annotations
 
@@ -113,14 +113,53 @@ class HeldOutConfig(_Strict):
     format: str = "table"
 
 
+class ReportsConfig(BaseModel):
+    """`[reports]`: which reporters write, each with options of its own. Decides no number.
+
+    Attributes:
+        include: Names of reporters; None: those that write by default.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
+    include: tuple[str, ...] | None = None
+
+    @property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Reporter → its options: every `[reports.NAME]`."""
+        return dict(self.model_extra or {})
+
+
+class EngineConfig(BaseModel):
+    """`[engine]`: where tasks run, with that engine's own options. Decides no number.
+
+    Attributes:
+        name: Of the engine plugin.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "local"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every other key: the engine's options."""
+        return dict(self.model_extra or {})
+
+
 class AuditConfig(_Strict):
-    """Everything that decides an audit's numbers: an `audit.toml`, read and checked.
+    """An `audit.toml`, read and checked: everything that decides an audit's numbers, and reports.
+
+    What does not decide numbers (`reports`, `engine`) is part of no cache key.
 
     Attributes:
         dataset: The training set.
         checkpoints: The networks.
         measures: What is computed.
         held_out: Known accuracies, or None.
+        reports: What is written of it.
+        engine: Where tasks run, unless `RunOptions` says otherwise.
         seed: Of every random choice.
         base: The folder that relative paths start from.
     """
@@ -129,6 +168,8 @@ class AuditConfig(_Strict):
     checkpoints: Annotated[tuple[CheckpointConfig, ...], pydantic.AfterValidator(_some)]
     measures: MeasuresConfig = MeasuresConfig()
     held_out: HeldOutConfig | None = None
+    reports: ReportsConfig = ReportsConfig()
+    engine: EngineConfig = EngineConfig()
     seed: int = Field(default=0, ge=0, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 
@@ -223,6 +264,9 @@ def _explain(problem: Any) -> str:
     if kind == "extra_forbidden":
         section = next((str(part) for part in problem["loc"][:-1]), "")
         return f"{where}: {unknown_name('key', str(problem['loc'][-1]), _known(section))}"
+    if kind == "dict_type" and problem["loc"][0] == "reports" and len(problem["loc"]) == 2:
+        hint = "a reporter's options stand in [reports.NAME]"
+        return f"{where}: {unknown_name('key', str(problem['loc'][1]), ['include'], hint)}"
     if kind == "missing":
         return f"{where}: required, but not given"
     if kind == "too_short":
@@ -262,7 +306,8 @@ class RunOptions(_Strict):
     Attributes:
         output: The output folder.
         cache: The store's folder.
-        engine: Name of the engine plugin.
+        engine: Name of the engine plugin; goes before the configuration's, whose options are
+            then not passed to it unless it is the same.
         workers: Processes; 0 runs in this one.
         device: "auto", "cpu" or "cuda" (numbers of different device classes are never mixed:
             the device class is part of every cache key).
@@ -271,7 +316,13 @@ class RunOptions(_Strict):
 
     output: Path = Path("genaudit-output")
     cache: Path = Field(default_factory=default_cache)
-    engine: str = "local"
+    engine: str | None = None
     workers: int = Field(default_factory=default_threads, ge=0)
     device: str = "auto"
     progress: bool = True
+
+    def engine_of(self, configured: EngineConfig) -> EngineConfig:
+        """The engine this call runs on, with the options that are meant for it."""
+        if self.engine in (None, configured.name):
+            return configured
+        return EngineConfig(name=self.engine)

@@ -58,7 +58,7 @@ def run(
 
     Returns:
         The tables, which also lie in the output folder. Checkpoints that failed are in
-        `.failed`, and are not ranked.
+        `.failed`, and are not ranked; reports that failed are in `.failed_reports`.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -85,7 +85,7 @@ def run(
         correlate_folder(folder)
     if audited:
         rank_folder(folder)
-    return report_folder(folder, study.registry)
+    return report_folder(folder, study.reporters)
 
 
 def read_config(source: AuditConfig | Mapping[str, Any] | str | Path) -> AuditConfig:
@@ -200,7 +200,7 @@ def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
     if not tasks:
         return {}
     outcomes: dict[str, Outcome] = {}
-    engine = study.registry.engine(study.options.engine)
+    engine = study.registry.engine(study.engine.name)
     workers = min(study.options.workers, len(tasks))
     bar = tqdm(
         total=len(study.subjects),
@@ -210,7 +210,7 @@ def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
         disable=not study.options.progress,
     )
     with bar:
-        for index, result in engine.run(perform, tasks, workers, {}):
+        for index, result in engine.run(perform, tasks, workers, study.engine.options):
             failed = isinstance(result, BaseException)
             outcomes[subjects[index].name] = Outcome(explain(result), {}) if failed else result
             bar.update()

@@ -25,7 +25,8 @@ from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
-from audit.runs.config import AuditConfig, CheckpointConfig, RunOptions
+from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
+from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.store import Store
 
 
@@ -34,8 +35,8 @@ class Study:
     """All that is settled before the first network is loaded.
 
     Attributes:
-        config: What decides numbers.
-        options: What does not.
+        config: What is audited.
+        options: How this call runs it.
         registry: Where plugins are looked up.
         measures: What is computed.
         sample: The training images that are looked at.
@@ -43,6 +44,8 @@ class Study:
         refused: Checkpoint → why its weights file could not be read.
         store: Where numbers go.
         device: "cpu" or "cuda".
+        engine: Where tasks run; its options are all known to it.
+        reporters: What is written at the end.
     """
 
     config: AuditConfig
@@ -54,6 +57,8 @@ class Study:
     refused: dict[str, str]
     store: Store
     device: str
+    engine: EngineConfig
+    reporters: tuple[ChosenReporter, ...]
 
     @property
     def names(self) -> list[str]:
@@ -68,7 +73,9 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         ConfigError: A name nobody registered, a glob without a file, two checkpoints of one name.
         DataError: The training set cannot be used.
     """
-    registry.engine(options.engine)
+    engine = options.engine_of(config.engine)
+    check_options(f"engine {engine.name!r}", engine.options, registry.engine(engine.name).options)
+    reporters = choose_reporters(config.reports, registry)
     measures = registry.select_measures(config.measures.include, config.measures.exclude)
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
@@ -92,6 +99,8 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         refused=refused,
         store=store,
         device=device,
+        engine=engine,
+        reporters=reporters,
     )
 
 

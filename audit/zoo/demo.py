@@ -12,7 +12,7 @@ from audit.files import write_atomically
 from audit.plugin import AuditResult
 from audit.plugin.registry import installed
 from audit.runs import pipeline
-from audit.runs.config import AuditConfig, RunOptions
+from audit.runs.config import AuditConfig, EngineConfig, RunOptions
 from audit.zoo.recipes import Recipe, TrainTask, factorial_grid, held_out_table, is_trained
 from audit.zoo.training import train
 
@@ -75,9 +75,11 @@ def _train_zoo(tasks: list[TrainTask], options: RunOptions) -> None:
         unit="checkpoint",
         disable=not options.progress,
     )
-    engine = installed().engine(options.engine)
+    chosen = options.engine_of(EngineConfig())
+    engine = installed().engine(chosen.name)
+    workers = min(options.workers, len(missing))
     with bar:
-        for index, result in engine.run(train, missing, min(options.workers, len(missing)), {}):
+        for index, result in engine.run(train, missing, workers, chosen.options):
             if isinstance(result, BaseException):
                 name = missing[index].recipe.name
                 raise AuditError(f"checkpoint {name} could not be trained: {result}") from result

@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from audit.plugin import AuditResult, ReporterEntry, hookimpl
+from audit_reports.options import HTML, JSON, indent_of, title_of
 
-VERSION = "1"
+VERSION = "2"
 
 
 def write_html(result: AuditResult, folder: Path, options: Mapping[str, Any]) -> Sequence[Path]:
     """Write `report.html`; see `audit_reports.page`."""
     from audit_reports import page
 
-    return [page.write(result, folder)]
+    return [page.write(result, folder, title_of(options, page.TITLE))]
 
 
 def write_json(result: AuditResult, folder: Path, options: Mapping[str, Any]) -> Sequence[Path]:
     """Write `results.json`; see `audit_reports.results`."""
     from audit_reports import results
 
-    return [results.write(result, folder)]
+    return [results.write(result, folder, indent_of(options, results.INDENT))]
 
 
 @hookimpl
@@ -37,11 +38,13 @@ def genaudit_reporters() -> Sequence[ReporterEntry]:
             summary="report.html: one self-contained page that answers, shows and explains",
             version=VERSION,
             write=write_html,
+            options=HTML,
         ),
         ReporterEntry(
             name="json",
             summary="results.json: ranking, correlations, measures and run in one file",
             version=VERSION,
             write=write_json,
+            options=JSON,
         ),
     ]

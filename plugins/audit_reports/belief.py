@@ -13,9 +13,6 @@ from audit_reports.dotplot import Dot, DotPlot, dot_plot
 from audit_reports.tables import CORRELATION_COLUMNS, Tables
 from audit_reports.wording import fixed, formatter, humanize, interval, is_number, loose, sort_key
 
-#: Names under which parameter count, the mark to beat, is known.
-PARAMETER_COUNT: Final = ("parameters", "params", "n_parameters", "parameter_count")
-
 #: A chart of more rows than this keeps the strongest, the baselines and the aggregates.
 MOST_ROWS: Final = 44
 #: Further columns of the correlations that get a column of their own.
@@ -39,8 +36,10 @@ class Belief:
         n_models: Smallest and largest number of checkpoints behind a row.
         confidence: Of the intervals, such as "95 %".
         n_bootstrap: Resamples behind an interval; 0 if not recorded.
-        parameter_count: The row of parameter count: its τ and interval; empty if there is none.
-        alike: Measures that cannot be told apart from parameter count.
+        mark: What the mark to beat is called, the cheapest of the declared controls; empty if
+            the run record declares none.
+        mark_tau: Its τ and interval; empty if it has none.
+        alike: Measures that cannot be told apart from the mark by strength.
         stronger: Measures whose interval lies wholly beyond it.
         weaker: Measures whose interval lies wholly below it.
         unsure: Measures whose interval holds zero.
@@ -59,7 +58,8 @@ class Belief:
     n_models: tuple[int, int]
     confidence: str
     n_bootstrap: int
-    parameter_count: str
+    mark: str
+    mark_tau: str
     alike: Sequence[str]
     stronger: Sequence[str]
     weaker: Sequence[str]
@@ -79,7 +79,8 @@ def belief(tables: Tables) -> Belief:
         ["_strength", "measure"], ascending=[False, True], kind="stable"
     )
     records = defined.to_dict("records")
-    mark = next((r for n in PARAMETER_COUNT for r in records if r["measure"] == n), None)
+    mark = next((r for n in tables.controls for r in records if r["measure"] == n), None)
+    marks = [str(mark["measure"])] if mark else tables.controls
     extra = _extra(defined)
     rows = [_row(tables, record, mark, extra) for record in records]
     about = tables.section("correlation")
@@ -99,7 +100,8 @@ def belief(tables: Tables) -> Belief:
         if is_number(about.get("confidence"))
         else "",
         n_bootstrap=int(about.get("n_bootstrap") or 0),
-        parameter_count=_tau_words(mark) if mark else "",
+        mark=tables.called(marks[0]) if marks else "",
+        mark_tau=_tau_words(mark) if mark else "",
         alike=_named(rows, "beside", "alike"),
         stronger=_named(rows, "beside", "stronger"),
         weaker=_named(rows, "beside", "weaker"),
@@ -153,7 +155,7 @@ def _row(
     """One row of the table."""
     measure = str(record["measure"])
     entry = tables.measure(measure)
-    direction = str(_word(record.get("direction")) or entry.get("direction") or "none")
+    direction = _word(record.get("direction")) or tables.direction(measure) or "none"
     low, high = record["kendall_lower"], record["kendall_upper"]
     has_interval = is_number(low) and is_number(high)
     unsure = has_interval and low <= 0 <= high

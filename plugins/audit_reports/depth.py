@@ -1,9 +1,13 @@
-"""Feature entropy and its companions over depth, and units that never respond."""
+"""What comes per layer, over depth, and what the measures say of themselves besides.
+
+Which columns these are, in which order and unit, is what the measures declared (`by_depth`,
+`order`, `unit`, `diagnostic`); the run record holds it. Old records declare nothing, and nothing is
+drawn for them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from audit_reports import panel
+from audit_reports.series import Quantity, layer_names, quantities, short_names
 from audit_reports.svg import Scale
 from audit_reports.tables import Tables, natural_key
 from audit_reports.wording import fixed, formatter, humanize, is_number, listing
@@ -22,30 +27,22 @@ MOST_QUANTITIES: Final = 4
 #: Depths labelled on an axis.
 MOST_TICKS: Final = 9
 
-_LAYER: Final = re.compile(r"(?P<base>.+)\.layer_(?P<depth>\d+)$")
-_COUNTS: Final = re.compile(r"(^|\.)unit_counts\.")
-Row = tuple[str, Sequence[str]]
-
-_UNITS: Final = {
-    "feature_entropy": "nats",
-    "birth_entropy": "nats",
-    "birth_class_information": "nats",
-    "effective_rate": "share of images",
-}
-_FIRST: Final = ("feature_entropy", "effective_rate", "birth_class_information")
+Row = tuple[str, str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Quantity:
+class Charts:
     """The charts of one quantity.
 
     Attributes:
         name: Its identifier.
+        summaries: What its measures say they are.
         variants: (variant such as the filtration, class of its colour).
         charts: (architecture, checkpoints in it, drawing).
     """
 
     name: str
+    summaries: Sequence[str]
     variants: Sequence[tuple[str, str]]
     charts: Sequence[tuple[str, int, Markup]]
 
@@ -55,39 +52,36 @@ class Depth:
     """The section as the template draws it.
 
     Attributes:
-        quantities: In reading order; empty if no measure comes per layer.
+        quantities: In the declared order; empty if no measure comes per layer.
         left_out: Architectures that are not drawn, in words.
+        more: Quantities that are not drawn, in words.
         families: (architecture, checkpoints), the columns of the tables.
-        counts: Counts of units: (measure, cells).
-        entropies: Aggregates over layers: (measure, cells).
+        aggregates: Of the same measures, what stands for a whole network: (column, what it is,
+            cells).
+        diagnostics: What explains measures, and is neither judged nor ranked by: likewise.
     """
 
-    quantities: Sequence[Quantity]
+    quantities: Sequence[Charts]
     left_out: str
+    more: str
     families: Sequence[tuple[str, int]]
-    counts: Sequence[Row]
-    entropies: Sequence[Row]
+    aggregates: Sequence[Row]
+    diagnostics: Sequence[Row]
 
 
 def depth(tables: Tables) -> Depth:
     """Lay out everything that comes per layer."""
     groups = _families(tables)
     drawn = dict(list(groups.items())[:MOST_FAMILIES])
-    found: dict[str, dict[str, dict[int, str]]] = {}
-    for column in map(str, tables.wide.columns):
-        if match := _LAYER.match(column):
-            name, _, variant = match["base"].partition(".")
-            variants = found.setdefault(name, {})
-            variants.setdefault(variant, {})[int(match["depth"])] = column
-    found.pop("unit_counts", None)
-    order = sorted(found, key=lambda n: (_FIRST.index(n) if n in _FIRST else len(_FIRST), n))
-    quantities = [_quantity(tables, name, found[name], drawn) for name in order[:MOST_QUANTITIES]]
+    found = quantities(tables)
+    charts = [_charts(tables, quantity, drawn) for quantity in found[:MOST_QUANTITIES]]
     return Depth(
-        quantities=[quantity for quantity in quantities if quantity.charts],
+        quantities=[each for each in charts if each.charts],
         left_out=listing([name for name in groups if name not in drawn], 12),
+        more=listing([quantity.name for quantity in found[MOST_QUANTITIES:]], 12),
         families=[(name, len(members)) for name, members in drawn.items()],
-        counts=_counts(tables, drawn),
-        entropies=_entropies(tables, drawn),
+        aggregates=_rows(tables, _aggregates(tables, found), drawn),
+        diagnostics=_rows(tables, _diagnostics(tables), drawn),
     )
 
 
@@ -99,94 +93,126 @@ def _families(tables: Tables) -> dict[str, list[str]]:
     return dict(sorted(groups.items(), key=lambda item: (-len(item[1]), natural_key(item[0]))))
 
 
-def _quantity(
-    tables: Tables,
-    name: str,
-    variants: Mapping[str, Mapping[int, str]],
-    groups: Mapping[str, Sequence[str]],
-) -> Quantity:
+def _charts(tables: Tables, quantity: Quantity, groups: Mapping[str, Sequence[str]]) -> Charts:
     """The charts of one quantity, on shared axes."""
-    css = {variant: f"c{index % 6}" for index, variant in enumerate(sorted(variants))}
+    css = {variant: f"c{index % 6}" for index, variant in enumerate(quantity.variants)}
+    layers = {family: _layers(tables, quantity, members) for family, members in groups.items()}
     series = {
         family: [
             line
-            for variant in sorted(variants)
-            if (line := _line(tables, variant, variants[variant], members, css[variant]))
+            for variant, columns in quantity.variants.items()
+            if (line := _line(tables, variant, columns, members, layers[family], css[variant]))
         ]
         for family, members in groups.items()
     }
     drawn = [line for group in series.values() for line in group]
     up = panel.y_scale(v for line in drawn for v in (*line.lower, *line.upper))
     charts = [
-        (family, len(groups[family]), _chart(name, family, group, up))
+        (family, len(groups[family]), _chart(quantity, family, group, layers[family], up))
         for family, group in series.items()
         if group
     ]
-    legend = [(variant or name, css[variant]) for variant in sorted(variants)]
-    return Quantity(name, legend, charts)
+    legend = [(variant or quantity.name, colour) for variant, colour in css.items()]
+    return Charts(quantity.name, quantity.summaries, legend, charts)
+
+
+def _layers(tables: Tables, quantity: Quantity, members: Sequence[str]) -> list[str]:
+    """The names of the layers of a family, if they hold for every variant; else none."""
+    named = [
+        layer_names(tables, members, list(columns.values()))
+        for columns in quantity.variants.values()
+    ]
+    return named[0] if all(names == named[0] for names in named) else []
 
 
 def _line(
-    tables: Tables, variant: str, columns: Mapping[int, str], members: Sequence[str], css: str
+    tables: Tables,
+    variant: str,
+    columns: Mapping[int, str],
+    members: Sequence[str],
+    layers: Sequence[str],
+    css: str,
 ) -> panel.Line | None:
     """Mean over checkpoints at each depth, and the range that holds the middle 80 %."""
-    depths = sorted(columns)
-    block = tables.wide.loc[list(members), [columns[at] for at in depths]].to_numpy(dtype=float)
+    depths = list(columns)
+    block = tables.wide.loc[list(members), list(columns.values())].to_numpy(dtype=float)
     known = np.flatnonzero(np.isfinite(block).any(axis=0))
     if not known.size:
         return None
     block = block[:, known]
     low, high = np.nanquantile(block, [0.1, 0.9], axis=0)
+    at = [depths[index] for index in known]
     return panel.Line(
         name=variant,
-        xs=[float(depths[index]) for index in known],
+        xs=[float(each) for each in at],
         middle=np.nanmean(block, axis=0).tolist(),
         lower=low.tolist(),
         upper=high.tolist(),
         css=css,
+        places=[_place(each, layers) for each in at],
     )
 
 
-def _chart(name: str, family: str, series: Sequence[panel.Line], up: Scale) -> Markup:
+def _place(at: int, layers: Sequence[str]) -> str:
+    """A depth in words."""
+    return layers[at - 1] if 0 < at <= len(layers) else f"layer {at}"
+
+
+def _chart(
+    quantity: Quantity,
+    family: str,
+    series: Sequence[panel.Line],
+    layers: Sequence[str],
+    up: Scale,
+) -> Markup:
     """One architecture."""
-    depths = sorted({at for line in series for at in line.xs})
+    depths = sorted({int(at) for line in series for at in line.xs})
     across = panel.x_scale(depths)
+    short = short_names(layers)
+    labels = {at: short[at - 1] if 0 < at <= len(short) else str(at) for at in depths}
     every = -(-len(depths) // MOST_TICKS)
-    unit = f" ({_UNITS[name]})" if name in _UNITS else ""
+    ticks = [panel.Tick(at, labels[at], _place(at, layers)) for at in depths[::every]]
+    unit = f" ({quantity.unit})" if quantity.unit else ""
     words = "; ".join(
-        f"{line.name or name} from {fixed(line.middle[0])} at layer {line.xs[0]:g} "
-        f"to {fixed(line.middle[-1])} at layer {line.xs[-1]:g}"
+        f"{line.name or quantity.name} from {fixed(line.middle[0])} at {line.places[0]} "
+        f"to {fixed(line.middle[-1])} at {line.places[-1]}"
         for line in series
     )
-    label = f"{humanize(name)} by depth, {family}: {words}"
-    return panel.lines(
-        series, across, up, "layer, shallow to deep", humanize(name) + unit, label, depths[::every]
-    )
+    name = humanize(quantity.name)
+    label = f"{name} by depth, {family}: {words}"
+    return panel.lines(series, across, up, "layer, shallow to deep", name + unit, label, ticks)
 
 
-def _counts(tables: Tables, groups: Mapping[str, Sequence[str]]) -> list[Row]:
-    """Per architecture, the mean and the range of each count of units."""
-    columns = [
-        c for c in map(str, tables.wide.columns) if _COUNTS.search(c) and not _LAYER.match(c)
-    ]
-    return _rows(tables, columns, groups)
-
-
-def _entropies(tables: Tables, groups: Mapping[str, Sequence[str]]) -> list[Row]:
-    """Per architecture, the mean and the range of each aggregate over layers."""
-    columns = [
+def _aggregates(tables: Tables, found: Sequence[Quantity]) -> list[str]:
+    """The columns of measures that come per layer, without the layers."""
+    measures = dict.fromkeys(measure for quantity in found for measure in quantity.measures)
+    return [
         column
-        for name in _FIRST
+        for measure in measures
         for column in map(str, tables.wide.columns)
-        if column.split(".")[0] == name and not _LAYER.match(column)
+        if tables.owner(column) == measure
+        and not tables.part(column).get("by_depth")
+        and not tables.measure(column).get("diagnostic")
     ]
-    return _rows(tables, columns, groups)
+
+
+def _diagnostics(tables: Tables) -> list[str]:
+    """The columns of measures that only explain others."""
+    return [
+        column
+        for column in map(str, tables.wide.columns)
+        if tables.measure(column).get("diagnostic") and not tables.part(column).get("by_depth")
+    ]
 
 
 def _rows(tables: Tables, columns: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[Row]:
     """One row per column of the measures, one cell per architecture."""
     return [
-        (column, [_spread(tables.wide.loc[list(members), column]) for members in groups.values()])
+        (
+            column,
+            tables.summary(column),
+            [_spread(tables.wide.loc[list(members), column]) for members in groups.values()],
+        )
         for column in columns
     ]
 

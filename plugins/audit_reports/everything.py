@@ -77,7 +77,7 @@ def everything(tables: Tables) -> Everything:
     ]
     reasons = grouped_reasons(tables)
     return Everything(
-        columns=[(column, str(tables.measure(column).get("summary") or "")) for column in columns],
+        columns=[(column, tables.summary(column)) for column in columns],
         rows=rows,
         n_hidden=n_hidden,
         spread=_spread(wide) if n_hidden else [],

@@ -29,17 +29,20 @@ from audit_reports.scatters import scatters
 from audit_reports.tables import Tables
 
 FILE_NAME: Final = "report.html"
+#: The heading unless another is given.
+TITLE: Final = "Which of these networks generalizes best?"
 
 #: Characters that no HTML page may hold.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-def write(result: AuditResult, folder: Path) -> Path:
+def write(result: AuditResult, folder: Path, title: str = TITLE) -> Path:
     """Write `report.html` into a folder.
 
     Args:
         result: The audit.
         folder: The output folder.
+        title: The heading.
 
     Returns:
         The file.
@@ -47,15 +50,16 @@ def write(result: AuditResult, folder: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    return write_text(folder / FILE_NAME, render(result))
+    return write_text(folder / FILE_NAME, render(result, title))
 
 
-def render(result: AuditResult) -> str:
+def render(result: AuditResult, title: str = TITLE) -> str:
     """The page as text; the same audit gives the same page."""
     tables = Tables.of(result)
     templates = environment()
     script = _asset("report.js")
     text = templates.get_template("report.html").render(
+        title=title,
         style=_asset("report.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from markupsafe import Markup
 
 from audit_reports.svg import Scale, element, join, tick_labels
+from audit_reports.wording import number
 
 WIDTH, HEIGHT = 340, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 38
+
+#: Width of a letter of an axis, and the slope of labels that find no room beside each other.
+LETTER, SLOPE = 6.5, 38
 
 #: More points than this are drawn as counts in cells.
 MOST_POINTS = 400
@@ -48,6 +54,7 @@ class Line:
         lower: Lower edge of the band.
         upper: Upper edge of the band.
         css: Class that colours it.
+        places: Each position in words, for the pointer.
     """
 
     name: str
@@ -56,6 +63,22 @@ class Line:
     lower: Sequence[float]
     upper: Sequence[float]
     css: str
+    places: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    """A labelled position on the axis across.
+
+    Attributes:
+        at: Position.
+        label: What stands there.
+        title: What a pointer resting on it is told.
+    """
+
+    at: float
+    label: str
+    title: str
 
 
 def x_scale(values: Iterable[float], *, may_be_logarithmic: bool = False) -> Scale:
@@ -95,9 +118,9 @@ def lines(
     x_label: str,
     y_label: str,
     label: str,
-    x_ticks: Sequence[float] | None = None,
+    x_ticks: Sequence[Tick],
 ) -> Markup:
-    """Lines with bands; see `scatter` for the arguments. `x_ticks` replaces round values."""
+    """Lines with bands over labelled positions; see `scatter` for the other arguments."""
     parts = []
     for line in series:
         edge = [*zip(line.xs, line.upper, strict=True)]
@@ -108,10 +131,10 @@ def lines(
         parts.append(element("polyline", points=_path(middle, x, y), css=f"series {line.css}"))
         parts += [
             element(
-                "circle", element("title", f"{line.name}: {value:.3g}"),
+                "circle", element("title", f"{line.name} {place}: {number(value, 3)}".strip()),
                 cx=x(at), cy=y(value), r=3, css=f"knot {line.css}",
             )
-            for at, value in middle
+            for (at, value), place in zip(middle, line.places, strict=True)
         ]  # fmt: skip
     return _canvas(join(parts), x, y, x_label, y_label, label, x_ticks)
 
@@ -161,9 +184,14 @@ def _canvas(
     x_label: str,
     y_label: str,
     label: str,
-    x_ticks: Sequence[float] | None = None,
+    x_ticks: Sequence[Tick] | None = None,
 ) -> Markup:
     """Grid, axes, labels, and the marks on top."""
+    if x_ticks is None:
+        round_values = x.ticks(4)
+        labels = tick_labels(round_values)
+        x_ticks = [Tick(at, text, "") for at, text in zip(round_values, labels, strict=True)]
+    across, hanging = _ticks_across(x_ticks, x)
     floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     ticks = y.ticks(4)
@@ -171,16 +199,17 @@ def _canvas(
         up = y(tick)
         parts.append(element("line", x1=LEFT, x2=right, y1=up, y2=up, css="grid"))
         parts.append(element("text", text, x=LEFT - 6, y=up + 4, text_anchor="end", css="axis"))
-    across = x.ticks(4) if x_ticks is None else x_ticks
-    for tick, text in zip(across, tick_labels(across), strict=True):
-        at = x(tick)
-        parts.append(element("line", x1=at, x2=at, y1=TOP, y2=floor, css="grid"))
-        parts.append(element("text", text, x=at, y=floor + 15, text_anchor="middle", css="axis"))
+    parts += across
     middle = (TOP + floor) / 2
     parts.append(element("line", x1=LEFT, x2=right, y1=floor, y2=floor, css="frame"))
     parts.append(
         element(
-            "text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 5, text_anchor="middle", css="name"
+            "text",
+            x_label,
+            x=(LEFT + right) / 2,
+            y=HEIGHT + hanging - 5,
+            text_anchor="middle",
+            css="name",
         )
     )
     parts.append(
@@ -190,6 +219,32 @@ def _canvas(
         )
     )  # fmt: skip
     return element(
-        "svg", *parts, marks, css="panel", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
+        "svg", *parts, marks, css="panel", viewBox=f"0 0 {WIDTH} {HEIGHT + hanging}", role="img",
         aria_label=label,
     )  # fmt: skip
+
+
+def _ticks_across(ticks: Sequence[Tick], x: Scale) -> tuple[list[Markup], int]:
+    """Grid lines and labels of the axis across, and how much further down sloping labels hang."""
+    floor = HEIGHT - BOTTOM
+    places = [x(tick.at) for tick in ticks]
+    room = min((b - a for a, b in itertools.pairwise(places)), default=WIDTH)
+    longest = max((len(tick.label) for tick in ticks), default=0) * LETTER
+    at_the_edge = 2 * (WIDTH + 4 - max(places, default=0.0))
+    slopes = longest > min(room, at_the_edge)
+    parts = []
+    for tick, at in zip(ticks, places, strict=True):
+        parts.append(element("line", x1=at, x2=at, y1=TOP, y2=floor, css="grid"))
+        inside = [element("title", tick.title)] if tick.title else []
+        turned: dict[str, str] = {}
+        if slopes:
+            turned["transform"] = f"rotate(-{SLOPE} {at:.1f} {floor + 13})"
+        anchor = "end" if slopes else "middle"
+        parts.append(
+            element(
+                "text", *inside, tick.label, x=at, y=floor + (13 if slopes else 15),
+                text_anchor=anchor, css="axis", **turned,
+            )
+        )  # fmt: skip
+    hanging = math.ceil(longest * math.sin(math.radians(SLOPE))) if slopes else 0
+    return parts, hanging

@@ -29,14 +29,16 @@ from audit_reports.tables import failed_checkpoints
 
 FILE_NAME: Final = "results.json"
 SCHEMA: Final = 1
+INDENT: Final = 1
 
 
-def write(result: AuditResult, folder: Path) -> Path:
+def write(result: AuditResult, folder: Path, indent: int = INDENT) -> Path:
     """Write `results.json` into a folder.
 
     Args:
         result: The audit.
         folder: The output folder.
+        indent: Spaces before a member, per level.
 
     Returns:
         The file.
@@ -44,7 +46,7 @@ def write(result: AuditResult, folder: Path) -> Path:
     Raises:
         StoreError: It cannot be written.
     """
-    text = json.dumps(document(result), ensure_ascii=False, allow_nan=False, indent=1)
+    text = json.dumps(document(result), ensure_ascii=False, allow_nan=False, indent=indent)
     return write_text(folder / FILE_NAME, text + "\n")
 
 

@@ -10,7 +10,8 @@ from typing import Final
 from markupsafe import Markup
 
 from audit_reports import colours, panel
-from audit_reports.belief import PARAMETER_COUNT, strongest
+from audit_reports.belief import strongest
+from audit_reports.series import quantities
 from audit_reports.svg import Scale
 from audit_reports.tables import Tables
 from audit_reports.wording import fixed, interval, number
@@ -49,6 +50,7 @@ class Scatters:
         n_points: Checkpoints whose accuracy is known.
         aggregated: Whether counts are drawn, not checkpoints.
         shaped: Levels of the first axis, when marks differ in shape too.
+        always: What is drawn however weak it is, in words.
     """
 
     charts: Sequence[Scatter]
@@ -56,6 +58,7 @@ class Scatters:
     n_points: int
     aggregated: bool
     shaped: bool
+    always: Sequence[str]
 
 
 def scatters(tables: Tables) -> Scatters:
@@ -78,11 +81,19 @@ def scatters(tables: Tables) -> Scatters:
         n_points=len(names),
         aggregated=len(names) > panel.MOST_POINTS,
         shaped=shaped,
+        always=[tables.called(name) for name in _always(tables)],
     )
 
 
+def _always(tables: Tables) -> list[str]:
+    """The variants of the quantity that comes first over depth, and the cheapest control."""
+    columns = set(map(str, tables.wide.columns))
+    first = next((q.measures for q in quantities(tables)), [])
+    return [name for name in (*first, *tables.controls[:1]) if name in columns]
+
+
 def chosen(tables: Tables) -> list[str]:
-    """The strongest measures (one column of each), feature entropies, and parameter count."""
+    """The strongest measures (one column of each), and those that are always drawn."""
     columns = [str(column) for column in tables.wide.columns]
     found: list[str] = []
     seen: set[str] = set()
@@ -91,10 +102,7 @@ def chosen(tables: Tables) -> list[str]:
         if len(found) < MOST_STRONGEST and measure in columns and stem not in seen:
             found.append(measure)
             seen.add(stem)
-    entropies = [c for c in columns if c.split(".")[0] == "feature_entropy"]
-    aggregates = [c for c in entropies if not c.endswith((".depth_slope",)) and ".layer_" not in c]
-    found += aggregates or entropies[-2:]
-    found += [c for c in PARAMETER_COUNT if c in columns][:1]
+    found += _always(tables)
     if not found:
         found = columns
     return [c for c in dict.fromkeys(found) if tables.wide[c].notna().any()][:MOST_CHARTS]

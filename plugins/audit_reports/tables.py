@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import functools
 import json
 import re
@@ -13,8 +14,11 @@ import pandas as pd
 
 from audit.plugin import AuditResult
 from audit.plugin.parts import owner_of
+from audit_reports.wording import humanize
 
 ALL_MEASURES: Final = "all"
+#: What a measure may need, the cheapest first.
+COSTS: Final = ("weights", "forward", "topology", "backward")
 MEASURE_COLUMNS: Final = (
     "checkpoint",
     "measure",
@@ -137,6 +141,49 @@ class Tables:
         """What the run says of the measure a column belongs to; empty if nothing."""
         entry = self.section("measures").get(self.owner(column))
         return entry if isinstance(entry, Mapping) else {}
+
+    def part(self, column: str) -> Mapping[str, Any]:
+        """What the run says of a column that is a part of a measure; empty if nothing.
+
+        As with plugins, an exact name goes before a pattern.
+        """
+        suffix = column[len(self.owner(column)) + 1 :]
+        declared = self.measure(column).get("parts") if suffix else None
+        parts = [part for part in declared or [] if isinstance(part, Mapping)]
+        exact = (part for part in parts if part.get("name") == suffix)
+        fits = (p for p in parts if fnmatch.fnmatchcase(suffix, str(p.get("name") or "")))
+        return next(exact, None) or next(fits, {})
+
+    def direction(self, column: str) -> str:
+        """Which values of a column are better: "higher", "lower", "none", or "" if not recorded.
+
+        Parts have directions of their own, save in old records, which declare none.
+        """
+        entry = self.measure(column)
+        if column != self.owner(column) and "parts" in entry:
+            return str(self.part(column).get("direction") or "none")
+        return str(entry.get("direction") or "")
+
+    def summary(self, column: str) -> str:
+        """What quantity a column is, in one line; empty if not recorded."""
+        whole = str(self.measure(column).get("summary") or "")
+        part = str(self.part(column).get("summary") or "")
+        return "; ".join(filter(None, (whole, part)))
+
+    @functools.cached_property
+    def controls(self) -> list[str]:
+        """Measures that every other is held against, those that cost least to know first."""
+        known = {
+            str(name): str(entry.get("cost") or "")
+            for name, entry in self.section("measures").items()
+            if isinstance(entry, Mapping) and entry.get("control")
+        }
+        place = {cost: index for index, cost in enumerate(COSTS)}
+        return sorted(known, key=lambda name: (place.get(known[name], len(COSTS)), name))
+
+    def called(self, measure: str) -> str:
+        """What a sentence calls a measure."""
+        return str(self.measure(measure).get("called") or "") or humanize(measure)
 
 
 def failed_checkpoints(measures: pd.DataFrame) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from audit.conformance import check_dataset, check_engine, check_model, check_reporter
-from audit.errors import ConfigError, PluginError
+from audit.errors import ConfigError, PluginError, unknown_name
 from audit.plugin import (
     AuditResult,
     DataConfig,
@@ -22,6 +24,8 @@ from audit.plugin import (
     ReporterEntry,
 )
 from audit.plugin.registry import installed
+
+SAMPLE = Path(__file__).parents[1] / "unit" / "test_reports_sample.py"
 
 
 def refused(message):
@@ -228,18 +232,21 @@ def results(function, tasks):
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda f, tasks, n: list(results(f, tasks))[1:], "it gave the positions [1, 2, 3, 4]"),
-        (lambda f, tasks, n: [(k, 9) for k in range(len(tasks))], "must give a ValueError for"),
+        (lambda f, tasks, n, _: list(results(f, tasks))[1:], "it gave the positions [1, 2, 3, 4]"),
+        (lambda f, tasks, n, _: [(k, 9) for k in range(len(tasks))], "must give a ValueError for"),
         (
-            lambda f, tasks, n: [(p, getattr(r, "args", r + 1 if isinstance(r, int) else r))
+            lambda f, tasks, n, _: [(p, getattr(r, "args", r + 1 if isinstance(r, int) else r))
                                  for p, r in results(f, tasks)],
             "must give 9 for task 0; found 10",
         ),
-        (lambda f, tasks, n: list(results(f, tasks)) or [(0, 0)], "must give nothing for no tasks"),
+        (
+            lambda f, tasks, n, _: list(results(f, tasks)) or [(0, 0)],
+            "must give nothing for no tasks",
+        ),
     ],
 )  # fmt: skip
 def test_check_engine_refuses(run, message):
-    check_engine(engine(lambda f, tasks, n: results(f, tasks)))
+    check_engine(engine(lambda f, tasks, n, _: results(f, tasks)))
     with refused(message):
         check_engine(engine(run))
 
@@ -261,6 +268,17 @@ def reporter(write):
     return ReporterEntry(name="fake", summary="fake", version="1", write=write)
 
 
+def strict(write):
+    """A reporter that refuses every option, as one without options must."""
+
+    def refusing(result, folder, options):
+        for option in options:
+            raise unknown_name("option", option, [])
+        return write(result, folder)
+
+    return reporter(refusing)
+
+
 def test_check_reporter_accepts_and_refuses(result, tmp_path):
     counter = iter(range(10))
 
@@ -276,19 +294,44 @@ def test_check_reporter_accepts_and_refuses(result, tmp_path):
         result.ranking["a"] += 1
         return good(result, folder)
 
-    assert check_reporter(reporter(good), result, tmp_path) == [tmp_path / "a.txt"]
+    def nowhere(result, folder):
+        return [folder / "nowhere"]
+
+    def check(entry, name):
+        folder = tmp_path / name
+        folder.mkdir()
+        return check_reporter(entry, result, folder)
+
+    assert check(strict(good), "good") == [tmp_path / "good" / "a.txt"]
     with refused("must write at least one file; it wrote none"):
-        check_reporter(reporter(lambda result, folder: []), result, tmp_path)
+        check(strict(lambda result, folder: []), "nothing")
     with refused("nowhere is not there"):
-        check_reporter(reporter(lambda r, folder: [folder / "nowhere"]), result, tmp_path)
+        check(strict(nowhere), "nowhere")
     with refused("must write the same bytes every time; b.txt differs"):
-        check_reporter(reporter(differs), result, tmp_path)
+        check(strict(differs), "differs")
     with refused("must leave the result as it is; it changed ranking"):
-        check_reporter(reporter(meddles), result, tmp_path)
+        check(strict(meddles), "meddles")
+
+
+def test_check_reporter_refuses_one_that_takes_any_option(result, tmp_path):
+    def late(result, folder, options):
+        (folder / "a.txt").write_text("a")
+        raise ConfigError("too late")
+
+    with refused("must refuse an unknown option with a ConfigError; it wrote"):
+        check_reporter(reporter(lambda result, folder, options: []), result, tmp_path)
+    with refused("must refuse an unknown option before it writes; it wrote ['a.txt']"):
+        check_reporter(reporter(late), result, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["html", "json"])
+def test_the_shipped_reporters_keep_the_contract(tmp_path, name):
+    sample_audit = runpy.run_path(str(SAMPLE))["sample_audit"]
+    assert check_reporter(installed().reporters[name], sample_audit(6), tmp_path)
 
 
 def test_checks_leave_the_global_random_state_alone():
     before = torch.get_rng_state()
-    check_engine(engine(lambda f, tasks, n: results(f, tasks)))
+    check_engine(engine(lambda f, tasks, n, _: results(f, tasks)))
     check_dataset(dataset())
     assert torch.equal(before, torch.get_rng_state())

@@ -137,3 +137,79 @@ def test_plan_names_every_checkpoint_that_would_fail(user, genaudit, tmp_path):
     done = genaudit("validate", user / "audit.toml", "-o", tmp_path / "out", "--json")
     assert done.code == 3
     assert sorted(json.loads(done.out)["refused"]) == ["test_resnet-1", "test_resnet-3"]
+
+
+def with_sections(user, text):
+    """Add sections to the user's configuration."""
+    path = user / "audit.toml"
+    path.write_text(path.read_text() + text)
+    return path
+
+
+def test_reports_are_chosen_by_configuration_and_by_option(user, genaudit, tmp_path):
+    config = with_sections(
+        user,
+        '[reports]\ninclude = ["json"]\n[reports.json]\nindent = 0\n[reports.html]\ntitle = "T?"\n',
+    )
+    out = tmp_path / "out"
+    done = genaudit("run", config, "-o", out)
+    assert done.code == 0
+    assert f"Report: {out / 'results.json'}" in done.out
+    assert not (out / "report.html").exists()
+    assert (out / "results.json").read_text().startswith('{\n"schema": 1,\n')
+    assert genaudit("report", out).out == f"Report: {out / 'results.json'}\n"
+    assert genaudit("report", out, "--include", "html").out == f"Report: {out / 'report.html'}\n"
+    assert "<h1>T?</h1>" in (out / "report.html").read_text()
+    done = genaudit("report", out, "--include", "htm")
+    assert done.code == 1
+    assert done.err == (
+        "error: unknown reporter 'htm'; did you mean 'html'? "
+        "`genaudit plugins` lists every reporter\n"
+    )
+
+
+def test_a_report_that_fails_is_told_and_costs_nothing_else(user, genaudit, tmp_path):
+    config = with_sections(user, "[reports.html]\ntitle = 3\n")
+    out = tmp_path / "out"
+    done = genaudit("run", config, "-o", out, "--json")
+    reason = "[reports.html] title must be one line of text; found 3"
+    assert done.code == 3
+    assert done.err == f"failed: report 'html': {reason}\n"
+    reports = {"written": {"json": ["results.json"]}, "failed": {"html": reason}}
+    assert json.loads(done.out)["reports"] == reports
+    assert json.loads((out / "run.json").read_text())["reports"] == reports
+    assert (out / "results.json").exists()
+    assert genaudit("report", out).code == 3
+    assert genaudit("report", out, "--include", "json").code == 0
+
+
+def test_what_decides_no_number_is_part_of_no_key(user, genaudit, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert genaudit("run", user / "audit.toml", "-o", out).code == 0
+    before = {name: (out / name).read_bytes() for name in TABLES}
+
+    def refuse(*arguments):
+        raise AssertionError("a network was built although everything is cached")
+
+    monkeypatch.setattr("audit.measuring.view.CheckpointView._network", refuse)
+    config = with_sections(user, '[reports.html]\ntitle = "T"\n[engine]\nname = "local"\n')
+    assert genaudit("run", config, "-o", out).code == 0
+    assert {name: (out / name).read_bytes() for name in TABLES} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[engine]\nname = "locl"\n', "unknown engine 'locl'; did you mean 'local'?"),
+        ("[engine]\nretrys = 1\n", "unknown option of engine 'local': 'retrys'"),
+        ('[reports]\ninclude = ["jsn"]\n', "unknown reporter 'jsn'; did you mean 'json'?"),
+        ("[reports.html]\ntitel = 1\n", "unknown option of reporter 'html': 'titel'; did you mean"),
+    ],
+)
+def test_unknown_engines_reporters_and_options_stop_before_computing(
+    user, genaudit, tmp_path, text, message
+):
+    done = genaudit("run", with_sections(user, text), "-o", tmp_path / "out")
+    assert done.code == 1
+    assert done.err.startswith(f"error: {message}")
+    assert not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ HEADINGS = [
     "Ranking",
     "Which measures deserve belief",
     "Held-out accuracy against measures",
-    "Feature entropy by depth",
+    "Measures by depth",
     "All measures",
     "How each number was made",
 ]
@@ -46,7 +46,7 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     sample_audit = runpy.run_path(str(SAMPLE))["sample_audit"]
-    (path,) = write_html(sample_audit(), tmp_path_factory.mktemp("report"))
+    (path,) = write_html(sample_audit(), tmp_path_factory.mktemp("report"), {})
     return path.as_uri()
 
 

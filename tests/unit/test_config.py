@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import ConfigError
-from audit.runs.config import AuditConfig, RunOptions, default_cache
+from audit.runs.config import AuditConfig, EngineConfig, RunOptions, default_cache
 
 EXAMPLE = """
 [dataset]
@@ -79,6 +79,10 @@ def test_config_has_documented_defaults():
         "layers": None,
     }
     assert config.held_out is None
+    assert config.reports.include is None
+    assert config.reports.options == {}
+    assert config.engine.name == "local"
+    assert config.engine.options == {}
     assert config.seed == 0
     assert config.dataset.transform == {}
 
@@ -90,13 +94,19 @@ def test_config_reads_every_key(tmp_path):
         '[[checkpoints]]\nmodel = "a:b"\nname = "x"\npretrained = true\n'
         '[[checkpoints]]\nmodel = "hf-hub:c/d@0"\nweights = "w.pt"\n'
         '[measures]\ninclude = ["all"]\nexclude = ["random"]\nimages_per_class = 0\n'
-        'batch_size = 1\nlayers = ["act1", "layer4.1"]\n',
+        'batch_size = 1\nlayers = ["act1", "layer4.1"]\n'
+        '[reports]\ninclude = ["json", "html"]\n[reports.html]\ntitle = "T"\n'
+        '[engine]\nname = "ray"\nretries = 1\n',
     )
     assert config.seed == 7
     assert config.dataset.options == {"anything": {"a": [1]}}
     assert [entry.model for entry in config.checkpoints] == ["a:b", "hf-hub:c/d@0"]
     assert config.checkpoints[0].pretrained
     assert config.measures.layers == ("act1", "layer4.1")
+    assert config.reports.include == ("json", "html")
+    assert config.reports.options == {"html": {"title": "T"}}
+    assert config.engine.name == "ray"
+    assert config.engine.options == {"retries": 1}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +179,11 @@ def test_config_cannot_be_changed():
             {"held_out": {"table": "a.csv", "tabel": "b"}},
             "held_out.tabel: unknown key 'tabel'; did you mean 'table'?",
         ),
+        (
+            {"reports": {"inclde": ["html"]}},
+            "reports.inclde: unknown key 'inclde'; did you mean 'include'? a reporter's options "
+            "stand in [reports.NAME]",
+        ),
     ],
 )
 def test_config_unknown_key_is_refused_with_the_nearest(changes, line):
@@ -237,6 +252,10 @@ def test_config_missing_section_or_key_is_refused(changes, lines):
         ({"seed": True}, "seed: must be a whole number; found True"),
         ({"seed": 1.5}, "seed: must be a whole number; found 1.5"),
         ({"held_out": "a.csv"}, "held_out: must be a table; found 'a.csv'"),
+        ({"reports": ["html"]}, "reports: must be a table; found ['html']"),
+        ({"reports": {"include": "html"}}, "reports.include: must be a list; found 'html'"),
+        ({"engine": "local"}, "engine: must be a table; found 'local'"),
+        ({"engine": {"name": 1}}, "engine.name: must be a string; found 1"),
     ],
 )
 def test_config_wrong_type_is_refused(changes, line):
@@ -307,3 +326,10 @@ def test_run_options_refuse_what_nobody_reads():
         RunOptions(ouput="x")
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         RunOptions(workers=-1)
+
+
+def test_the_engine_of_a_call_goes_before_the_configurations():
+    configured = EngineConfig(name="ray", address="auto")
+    assert RunOptions().engine_of(configured) == configured
+    assert RunOptions(engine="ray").engine_of(configured) == configured
+    assert RunOptions(engine="local").engine_of(configured) == EngineConfig(name="local")

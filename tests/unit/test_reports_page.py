@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_reports_sample import empty_audit, sample_audit
 
-from audit.errors import StoreError
+from audit.errors import ConfigError, StoreError
 from audit_reports import page, write_html
 
 HOSTILE = [
@@ -91,7 +91,7 @@ def test_page_has_its_sections_in_a_readers_order(text):
         "Ranking",
         "Which measures deserve belief",
         "Held-out accuracy against measures",
-        "Feature entropy by depth",
+        "Measures by depth",
         "All measures",
         "How each number was made",
     ]
@@ -144,7 +144,7 @@ def test_page_gives_reasons_for_what_failed_or_is_undefined(text):
     said = words(text)
     assert "first missing key 'fc.weight'" in said
     assert "the initial weights were not given" in said
-    assert "this architecture has no such layer" in said
+    assert "this architecture has no attention" in said
 
 
 def test_page_says_what_cannot_be_told_from_parameter_count(text):
@@ -314,7 +314,7 @@ def test_page_of_a_large_zoo_is_drawn_in_time():
 
 def test_write_html_replaces_the_file_whole(audit, tmp_path):
     (tmp_path / "report.html").write_text("old")
-    assert write_html(audit, tmp_path) == [tmp_path / "report.html"]
+    assert write_html(audit, tmp_path, {}) == [tmp_path / "report.html"]
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!doctype html>")
 
@@ -323,10 +323,37 @@ def test_write_html_says_what_cannot_be_written(audit, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_html(audit, blocked)
+        write_html(audit, blocked, {})
 
 
 def test_page_takes_text_columns_of_any_kind(audit):
     measures = audit.measures.astype({"checkpoint": object, "reason": object})
     measures = pd.concat([measures, measures.tail(0)])
     assert page.render(dataclasses.replace(audit, measures=measures))
+
+
+def test_write_html_takes_a_title(audit, tmp_path):
+    (path,) = write_html(audit, tmp_path, {"title": "Which <one>?"})
+    text = path.read_text("utf-8")
+    assert Outline(text).headings[0] == "Which <one>?"
+    assert "<title>Which &lt;one&gt;? (48 checkpoints)</title>" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"titel": "x"},
+            "unknown option of reporter 'html': 'titel'; did you mean 'title'? "
+            "its options are title",
+        ),
+        ({"title": 1}, "[reports.html] title must be one line of text; found 1"),
+        ({"title": " "}, "[reports.html] title must be one line of text; found ' '"),
+        ({"title": "a\nb"}, "[reports.html] title must be one line of text; found 'a\\nb'"),
+    ],
+)
+def test_write_html_refuses_options_before_it_writes(audit, tmp_path, options, message):
+    with pytest.raises(ConfigError) as caught:
+        write_html(audit, tmp_path, options)
+    assert str(caught.value) == message
+    assert list(tmp_path.iterdir()) == []

@@ -5,12 +5,12 @@ import doctest
 import math
 
 import pytest
-from test_reports_sample import sample_audit
+from test_reports_sample import LAYERS, declared, sample_audit
 
-from audit_reports import belief, colours, svg, tables, wording
+from audit_reports import belief, colours, depth, scatters, series, svg, tables, wording
 
 
-@pytest.mark.parametrize("module", [wording, svg])
+@pytest.mark.parametrize("module", [wording, svg, series])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -127,3 +127,124 @@ def test_many_values_of_an_axis_become_ranges():
     read = tables.Tables.of(dataclasses.replace(audit, held_out=held_out))
     axis = next(axis for axis in colours.axes(read) if axis.title == "learning rate")
     assert len(axis.levels) == 5
+
+
+def redeclared(audit, **changes):
+    """The audit whose measures declare something else, read; None: the measure is unknown."""
+    measures = {
+        name: entry | changes.get(name.split(".")[0], {})
+        for name, entry in audit.run["measures"].items()
+    }
+    return tables.Tables.of(dataclasses.replace(audit, run={**audit.run, "measures": measures}))
+
+
+def test_quantities_have_the_declared_order_and_unit():
+    first, second = series.quantities(redeclared(sample_audit(6)))
+    assert (first.name, first.unit) == ("feature_entropy", "nats")
+    assert (second.name, second.unit) == ("effective_rate", "share of images")
+    assert list(first.variants) == ["clique", "cubical"]
+    assert first.measures == ["feature_entropy.clique", "feature_entropy.cubical"]
+    assert first.variants["clique"][4] == "feature_entropy.clique.layer_4"
+    again = redeclared(sample_audit(6), feature_entropy={"order": 3, "unit": "bits"})
+    assert [(q.name, q.unit) for q in series.quantities(again)] == [
+        ("effective_rate", "share of images"),
+        ("feature_entropy", "bits"),
+    ]
+
+
+def test_a_measure_nobody_foresaw_is_drawn_as_it_declares():
+    read = redeclared(sample_audit(6, n_measures=3))
+    assert [quantity.name for quantity in series.quantities(read)][2:] == []
+    audit = sample_audit(6, n_measures=3)
+    parts = [LAYERS | {"name": "part_*"}]
+    measures = {**audit.run["measures"], "extra": declared("extra") | {"parts": parts, "order": 0}}
+    audit = dataclasses.replace(audit, run={**audit.run, "measures": measures})
+    first = depth.depth(tables.Tables.of(audit)).quantities[0]
+    assert first.name == "extra"
+    assert first.variants == [("extra", "c0")]
+
+
+def test_several_series_of_one_measure_are_told_apart():
+    both = [LAYERS | {"name": "layer_[12]"}, LAYERS | {"name": "layer_*"}]
+    read = redeclared(sample_audit(6), effective_rate={"parts": both})
+    assert [q.name for q in series.quantities(read)][1:] == [
+        "effective_rate.layer",
+        "effective_rate.layer_[12]",
+    ]
+
+
+def test_old_records_draw_nothing_by_depth_and_name_no_mark():
+    old = {"parts": None, "unit": None, "order": None, "control": None, "diagnostic": None}
+    audit = sample_audit(6)
+    names = {name.split(".")[0] for name in audit.run["measures"]}
+    read = redeclared(audit, **dict.fromkeys(names, old))
+    drawn = depth.depth(read)
+    assert (drawn.quantities, drawn.aggregates, drawn.diagnostics) == ([], [], [])
+    assert belief.belief(read).mark == ""
+    assert scatters.scatters(read).always == []
+
+
+def test_diagnostics_and_aggregates_are_told_apart():
+    drawn = depth.depth(redeclared(sample_audit(6)))
+    assert [column for column, *_ in drawn.aggregates] == [
+        *("feature_entropy.clique", "feature_entropy.cubical"),
+        *("effective_rate.clique", "effective_rate.cubical"),
+    ]
+    assert {column.rpartition(".")[0] for column, *_ in drawn.diagnostics} == {
+        *("unit_counts.clique", "unit_counts.cubical"),
+    }
+
+
+def test_layers_are_named_where_a_family_shares_them():
+    read = redeclared(sample_audit())
+    quantity = series.quantities(read)[0]
+    columns = list(quantity.variants["clique"].values())
+    vits = [name for name in read.checkpoints if read.families[name] == "test_vit"]
+    assert series.layer_names(read, vits, columns) == [f"stages.{k}.act" for k in range(3)]
+    assert series.layer_names(read, read.checkpoints, columns) == []
+    assert series.layer_names(read, vits, columns[1:]) == []
+    drawing = next(chart for family, _, chart in depth.depth(read).quantities[0].charts
+                   if family == "test_vit")  # fmt: skip
+    assert "<title>stages.1.act</title>stages.1</text>" in drawing
+    assert "<title>clique stages.1.act: " in drawing
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        ([], []),
+        (["act1"], ["act1"]),
+        (["act1", "layer1.0.act2"], ["act1", "layer1.0.act2"]),
+        (["stages.0.act", "stages.1.act"], ["stages.0", "stages.1"]),
+        (["stages.0.blocks.0.mlp.act", "stages.0.blocks.1.mlp.act"], ["0.blocks.0", "0.blocks.1"]),
+        (["a.very_long_module_name_1", "b.x"], ["…module_name_1", "b.x"]),
+        (["a.a_very_long_name", "b.c.a_very_long_name.d"], ["…ery_long_name", "…y_long_name.d"]),
+        (["a.b.the_same_long_name.1", "b.b.the_same_long_name.2"],
+         ["…e_long_name.1", "…e_long_name.2"]),
+        (["x.the_same_long_name", "y.the_same_long_name", "z"], []),
+    ],
+)  # fmt: skip
+def test_names_of_layers_are_made_short_where_they_still_differ(names, short):
+    assert series.short_names(names) == short
+
+
+def test_the_mark_to_beat_is_the_cheapest_declared_control():
+    read = redeclared(sample_audit(12))
+    assert read.controls == ["parameters", "macs"]
+    assert belief.belief(read).mark == "parameter count"
+    assert scatters.scatters(read).always[-1] == "parameter count"
+    other = redeclared(sample_audit(12), parameters={"control": False})
+    assert belief.belief(other).mark == "MACs"
+
+
+def test_a_part_has_a_direction_of_its_own():
+    parts = [LAYERS, {"name": "last", "summary": "the deepest layer", "direction": "lower"}]
+    read = redeclared(sample_audit(2), effective_rate={"direction": "higher", "parts": parts})
+    assert read.direction("effective_rate.clique") == "higher"
+    assert read.direction("effective_rate.clique.layer_1") == "none"
+    assert read.direction("effective_rate.clique.last") == "lower"
+    assert read.direction("effective_rate.clique.other") == "none"
+    assert read.direction("nobody") == ""
+    assert read.summary("effective_rate.clique.last") == (
+        "What effective_rate.clique is; the deepest layer"
+    )

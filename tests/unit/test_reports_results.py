@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from test_reports_sample import empty_audit, sample_audit
 
+from audit.errors import ConfigError
 from audit_reports import genaudit_reporters, results, write_json
 
 MEMBERS = ["schema", "genaudit", "failed", "ranking", "correlations", "measures", "held_out", "run"]
@@ -20,7 +21,7 @@ def strict(text):
 
 def test_write_json_holds_every_table(tmp_path):
     audit = sample_audit(6)
-    (path,) = write_json(audit, tmp_path)
+    (path,) = write_json(audit, tmp_path, {})
     document = strict(path.read_text("utf-8"))
     assert list(document) == MEMBERS
     assert document["schema"] == 1
@@ -31,7 +32,7 @@ def test_write_json_holds_every_table(tmp_path):
 
 
 def test_write_json_writes_missing_numbers_as_null(tmp_path):
-    (path,) = write_json(sample_audit(3), tmp_path)
+    (path,) = write_json(sample_audit(3), tmp_path, {})
     rows = strict(path.read_text("utf-8"))["measures"]
     absent = [row for row in rows if row["measure"] == "distance_from_init"]
     assert [row["value"] for row in absent] == [None] * 3
@@ -39,13 +40,13 @@ def test_write_json_writes_missing_numbers_as_null(tmp_path):
 
 def test_write_json_keeps_numbers_to_the_last_bit(tmp_path):
     audit = sample_audit(5)
-    (path,) = write_json(audit, tmp_path)
+    (path,) = write_json(audit, tmp_path, {})
     scores = [row["score"] for row in strict(path.read_text("utf-8"))["ranking"]]
     assert scores == audit.ranking["score"].tolist()
 
 
 def test_write_json_of_nothing(tmp_path):
-    (path,) = write_json(empty_audit(), tmp_path)
+    (path,) = write_json(empty_audit(), tmp_path, {})
     document = strict(path.read_text("utf-8"))
     assert list(document) == MEMBERS
     assert document["ranking"] == []
@@ -71,9 +72,35 @@ def test_plain_speaks_json(value, expected):
 
 def test_names_that_are_no_text_survive(tmp_path):
     audit = empty_audit({"genaudit": "caf\udce9"})
-    (path,) = write_json(audit, tmp_path)
+    (path,) = write_json(audit, tmp_path, {})
     assert strict(path.read_bytes())["genaudit"] == "caf\udce9"
 
 
 def test_reporters_are_html_and_json():
     assert [entry.name for entry in genaudit_reporters()] == ["html", "json"]
+
+
+@pytest.mark.parametrize(("indent", "start"), [(0, '{\n"'), (1, '{\n "'), (8, '{\n        "')])
+def test_write_json_takes_an_indent(tmp_path, indent, start):
+    (path,) = write_json(empty_audit(), tmp_path, {"indent": indent})
+    assert path.read_text("utf-8").startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"indnt": 2},
+            "unknown option of reporter 'json': 'indnt'; did you mean 'indent'? "
+            "its options are indent",
+        ),
+        ({"indent": 9}, "[reports.json] indent must be a whole number from 0 to 8; found 9"),
+        ({"indent": -1}, "[reports.json] indent must be a whole number from 0 to 8; found -1"),
+        ({"indent": True}, "[reports.json] indent must be a whole number from 0 to 8; found True"),
+        ({"indent": 1.0}, "[reports.json] indent must be a whole number from 0 to 8; found 1.0"),
+    ],
+)
+def test_write_json_refuses_options(tmp_path, options, message):
+    with pytest.raises(ConfigError) as caught:
+        write_json(empty_audit(), tmp_path, options)
+    assert str(caught.value) == message

@@ -26,13 +26,37 @@ MEASURES = {
     "feature_entropy.cubical": "lower",
     "effective_rate.clique": "none",
     "effective_rate.cubical": "none",
+    "unit_counts.clique": "none",
+    "unit_counts.cubical": "none",
     "birth_class_information.clique": "higher",
+    "attention_entropy": "none",
     "path_norm": "lower",
     "parameter_norm": "lower",
     "spectral_product": "lower",
     "sharpness": "lower",
     "distance_from_init": "lower",
 }
+#: What measures declare beside direction and summary: see `audit.plugin.MeasureEntry`.
+LAYERS = {"name": "layer_*", "summary": "each layer, from shallow to deep", "by_depth": True}
+DECLARED = {
+    "feature_entropy": {"unit": "nats", "order": 1, "parts": [LAYERS]},
+    "effective_rate": {"unit": "share of images", "order": 2, "parts": [LAYERS]},
+    "unit_counts": {
+        "diagnostic": True,
+        "parts": [{"name": name, "summary": f"{name} units"}
+                  for name in ("dead", "constant", "never_born")],
+    },
+    "parameters": {"control": True, "called": "parameter count", "cost": "weights"},
+    "macs": {"control": True, "called": "MACs"},
+}  # fmt: skip
+
+
+def declared(name):
+    """What the run record says of a measure beside direction and summary."""
+    part = {"direction": "none", "judged": False, "by_depth": False}
+    said = {"unit": "", "order": 100, "control": False, "called": "", "diagnostic": False}
+    said |= {"cost": "forward", "parts": []} | DECLARED.get(name.split(".")[0], {})
+    return said | {"parts": [part | each for each in said["parts"]]}
 
 
 def sample_audit(n_checkpoints=48, n_measures=0, held_out=True, seed=0):
@@ -110,6 +134,7 @@ def _wide(zoo, n_measures, rng):
         "path_norm": np.exp(21 - 1.5 * follow(0.5)), "parameter_norm": 38 - 4 * follow(0.1),
         "spectral_product": np.exp(9 + 2 * follow(0.35)), "sharpness": np.exp(-3 - follow(0.6)),
         "distance_from_init": np.full(n, np.nan),
+        "attention_entropy": np.where(zoo["family"] == "test_vit", 2 + follow(0.1), np.nan),
     }  # fmt: skip
     depth = zoo["family"].map(DEPTHS).to_numpy()
     for kind, base in (("clique", 2.6), ("cubical", 3.1)):
@@ -132,8 +157,10 @@ def _wide(zoo, n_measures, rng):
 def _tidy(wide):
     rows = wide.melt("checkpoint", var_name="measure", value_name="value")
     known = rows["value"].notna()
-    no_layer = rows["measure"].str.contains("layer_")
-    reason = np.where(no_layer, "this architecture has no such layer",
+    no_layer = rows["measure"].str.contains("layer_") & ~known
+    rows, known = rows[~no_layer], known[~no_layer]
+    no_layer = rows["measure"] == "attention_entropy"
+    reason = np.where(no_layer, "this architecture has no attention",
                       "the initial weights were not given; name them under `initial`")  # fmt: skip
     rows["version"] = "1"
     rows["status"] = np.where(known, "ok", np.where(no_layer, "undefined", "unavailable"))
@@ -215,11 +242,12 @@ def _run(zoo, wide, held_out):
             "layers": layers, "notes": [],
         })  # fmt: skip
     entry = {
-        "version": "1", "invariance": "node-wise", "cost": "forward", "plugin": "measures",
+        "version": "1", "invariance": "node-wise", "plugin": "measures",
         "source": "Zhao & Zhang 2022, equation 4; https://arxiv.org/abs/2103.09716",
     }  # fmt: skip
     measures = {
         name: entry
+        | declared(name)
         | {"direction": way, "baseline": name in BASELINES, "summary": f"What {name} is"}
         for name, way in (BASELINES | MEASURES).items()
     }
