@@ -58,8 +58,9 @@ def _encoder_layer(
     tokens: Shape, width: int, n_heads: int, weight: Shape, bias: Shape, *others: Any, **_: Any
 ) -> int:
     """Multi-head attention of the tokens with themselves, and two linear maps of each."""
-    last_weight, _last_bias, _gelu, _norm_first, _eps, *norms_and_maps = others
-    first, _first_bias, second = norms_and_maps[4:7]
+    last_weight: Shape = others[0]
+    first: Shape = others[9]
+    second: Shape = others[11]
     attention = _multi_head(tokens, tokens, tokens, width, n_heads, weight, bias, last_weight)
     return 2 * prod(tokens[:-1]) * (prod(first) + prod(second)) + attention
 
