@@ -25,7 +25,8 @@ def eval_transform(config: DataConfig) -> Callable[[Image.Image], torch.Tensor]:
 
     The image is resized (aspect ratio kept) so that it covers ⌊size / crop_pct⌋, cropped at the
     centre, scaled to [0, 1], and normalized: (x − mean) / std per channel. One-channel networks
-    get grayscale (ITU-R 601-2 luma). timm's "squash" and "border" crops are not supported.
+    get grayscale (ITU-R 601-2 luma). timm's "squash" and "border" crops are not supported. Before
+    1.0.31, timm itself resized to unequal height and width by bilinear interpolation always.
 
     Returns:
         A picklable function: image → float32 tensor of shape (channels, height, width).

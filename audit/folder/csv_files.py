@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +18,9 @@ from audit.files import write_atomically
 TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
 #: Cells of other columns that hold nothing.
 NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
+_BEFORE_3_1: Final = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
 #: Before 3.1, pandas read some numbers one bit off unless told otherwise; since, it warns if told.
-_EXACT: Final[dict[str, Any]] = (
-    {"float_precision": "round_trip"}
-    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
-    else {}
-)
+_EXACT: Final[dict[str, Any]] = {"float_precision": "round_trip"} if _BEFORE_3_1 else {}
 
 
 def read_csv(
@@ -74,7 +73,20 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
             na_values={column: NO_VALUE for column in header if column not in text},
             **_EXACT,
         )
+        if _BEFORE_3_1:
+            _check_ends(path, len(header))
     return frame
+
+
+def _check_ends(path: Path, n_columns: int) -> None:
+    """Refuse a row that ends in empty fields too many; before 3.1 pandas dropped them unseen."""
+    before = csv.field_size_limit(sys.maxsize)  # as pandas, which knows none
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            if any(len(row) > n_columns for row in csv.reader(file)):
+                raise pd.errors.ParserWarning
+    finally:
+        csv.field_size_limit(before)
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -114,9 +114,7 @@ def unit_table(
         seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
-        view = CheckpointView(
-            subject, Store(Path(folder)), Wanted((filtration,)), registry, split
-        )
+        view = CheckpointView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
         return unit_frame(view.births(filtration), view.labels, view.class_names)
 
 

@@ -134,7 +134,7 @@ def _make_affine(norm: Any) -> None:
         shift = shift + norm.bias
     norm.weight, norm.bias = nn.Parameter(scale), nn.Parameter(shift)
     norm.running_mean, norm.running_var = torch.zeros_like(scale), torch.ones_like(scale)
-    norm.eps = 0.0
+    norm.eps = torch.finfo(torch.float64).tiny  # which 1 swallows; older torch refuses 0
 
 
 def _move_bias(network: nn.Module, source: Any, norm: Any, shape: tuple[int, ...]) -> None:

@@ -18,22 +18,24 @@ def parameters(view: TrainView) -> float:
 def macs(view: TrainView) -> Value | float:
     """Multiply–accumulates of one forward pass on one image of the network's input size.
 
-    Convolutions, matrix products and attention, counted where they are dispatched, whatever module
-    or function calls them; elementwise operations, norms and pooling are not. A count. Undefined
-    where nothing was counted.
+    Convolutions, matrix products, recurrent layers and attention, whatever module or function calls
+    them and whatever kernel torch would compute them with; elementwise operations, norms and
+    pooling are not counted. Attention is counted in full, whether or not it is masked. A count.
+    Undefined where nothing was counted.
 
     Source:
-        torch.utils.flop_counter, which counts two operations per multiply–accumulate: halved.
+        torch.utils.flop_counter, which counts two operations per multiply–accumulate: halved. It
+        has no formula for some fused kernels; `_macs` adds them. Before version 2 attention and
+        recurrent layers were counted or not by which kernel ran.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+
+    from audit_measures._macs import multiply_accumulates
 
     module = view.module
     like = next(module.parameters(), torch.empty(0))
     image = torch.zeros(1, *view.data_config.input_size, dtype=like.dtype, device=like.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(image)
-    count = float(counter.get_total_flops()) / 2
+    count = multiply_accumulates(module, image)
     if count == 0:
         return Value.undefined("the network makes no convolution or matrix product that is counted")
     return count
@@ -57,11 +59,15 @@ MEASURES = (
         name="macs",
         summary="multiply-accumulates of one forward pass on one image",
         compute=macs,
-        version="1",
+        version="2",
         direction="higher",
         invariance="node-wise",
         cost="forward",
-        source="torch.utils.flop_counter, halved; elementwise operations are not counted",
+        source=(
+            "torch.utils.flop_counter, halved, with formulas for fused attention and recurrent "
+            "layers (version 1 left them out where a fused kernel ran); elementwise operations are "
+            "not counted"
+        ),
         baseline=True,
         control=True,
         called="MACs",
