@@ -58,7 +58,7 @@ def part_of(record: Mapping[str, Any], column: str) -> Part | None:
 
 def directions_of(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:
     """The declared direction of every column that belongs to a measure; "none" if undeclared."""
-    found = {}
+    found: dict[str, str] = {}
     for column in map(str, wide.columns):
         if measure_of(record, column):
             part = part_of(record, column)
