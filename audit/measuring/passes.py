@@ -85,7 +85,8 @@ class _Stream:
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Which of these rows of the sample are used, shape (b,), bool."""
         shares = {rider.version.share for rider in self.riders}
-        return np.logical_or.reduce([chosen_rows(rows, share) for share in shares])
+        used: np.ndarray = np.logical_or.reduce([chosen_rows(rows, s) for s in shares])
+        return used
 
 
 def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:

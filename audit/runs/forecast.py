@@ -183,9 +183,9 @@ def _in_child(
     """Run tasks one after the other in a child process; (task, result or exception) as they end."""
     if not tasks:
         return
-    engine = study.registry.engine(study.options.engine)
+    engine = study.registry.engine(study.engine.name)
     with tqdm(total=len(tasks), desc=what, disable=not study.options.progress) as bar:
-        for index, result in engine.run(function, tasks, 1, {}):
+        for index, result in engine.run(function, tasks, 1, study.engine.options):
             yield tasks[index], result
             bar.update()
 
