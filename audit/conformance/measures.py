@@ -60,13 +60,13 @@ def check_measure(entry: MeasureEntry, view: TrainView | None = None) -> dict[st
     first = _values(entry, watched)
     _check_untouched(entry, before, _state(watched.module))
     _check_asked(entry, watched)
-    _check_parts(entry, first)
     second = _values(entry, watched)
     if list(first) != list(second):
         raise PluginError(
             f"measure {entry.name!r} must give the same parts every time; it gave "
             f"{list(first)}, then {list(second)}"
         )
+    _check_parts(entry, first)
     for part, value in first.items():
         if not _same(value, second[part], rtol=0):
             raise PluginError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +64,7 @@ class ArrayView(NetworkView):
         self.class_names = tuple(class_names or map(str, range(n_classes)))
         self.checkpoint, self.seed = checkpoint, seed
         self._module = copy.deepcopy(module).eval().requires_grad_(False)
-        self.weights_digest = hashlib.sha256(state_digest(self._module).encode()).hexdigest()
+        self.weights_digest = state_digest(self._module)
         self._images = images
         self._config = data_config
         self._layer_paths = layers

@@ -28,7 +28,7 @@ class TrainView(abc.ABC):
         class_names: Name of each class; its position is the label.
         labels: Shape (n,), the class of each sampled training image.
         seed: Of this run; derive every random choice from `generator`.
-        weights_digest: SHA-256 that stands for the weights.
+        weights_digest: SHA-256 that stands for the weights; other weights, another digest.
     """
 
     checkpoint: str
@@ -143,6 +143,9 @@ class TrainView(abc.ABC):
         return mean, std
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """A random generator that depends on seed, weights and purpose alone, not on names."""
-        words = f"{self.seed}/{self.weights_digest}/{purpose}".encode()
-        return np.random.default_rng(list(words))
+        """A random generator that depends on the run's seed and `purpose` alone.
+
+        What is drawn is thus the same for every checkpoint, and no difference between two of them
+        comes from the draw. A number of a checkpoint's own has `weights_digest` in its purpose.
+        """
+        return np.random.default_rng(list(f"{self.seed}/{purpose}".encode()))

@@ -13,7 +13,6 @@ import pydantic
 from audit.errors import DataError, unknown_name
 from audit.folder.record import RUN, read_run, write_run
 from audit.folder.result import read_result
-from audit.measuring.task import explain
 from audit.plugin import AuditResult, ReporterEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import ReportsConfig
@@ -102,7 +101,7 @@ def report_folder(folder: Path, reporters: Sequence[ChosenReporter]) -> AuditRes
         if error is None:
             written[reporter.entry.name] = [_relative(path, folder) for path in files]
         else:
-            failed[reporter.entry.name] = explain(error)
+            failed[reporter.entry.name] = _explain(error)
     record = read_run(folder) | {SECTION: {"written": written, "failed": failed}}
     write_run(folder, record)
     return dataclasses.replace(result, run=record)
@@ -117,6 +116,13 @@ def _attempt(
     except Exception as error:  # noqa: BLE001  reporters may raise anything
         _log.debug("a reporter failed", exc_info=True)
         return [], error
+
+
+def _explain(error: Exception) -> str:
+    """An exception in one line, as of checkpoints that fail; torch comes with it, so late."""
+    from audit.measuring.task import explain
+
+    return explain(error)
 
 
 def _relative(path: Path, folder: Path) -> str:

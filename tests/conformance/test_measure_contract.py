@@ -314,7 +314,7 @@ def test_array_view_copies_the_network_and_gives_all_images_in_order():
 def test_array_view_has_no_clique_births_for_maps_that_are_not_square():
     view = ArrayView(ReferenceNetwork(), torch.rand(2, 3, 12, 20), [0, 1])
     assert [layer.height for layer in view.births("cubical")] == [12, 6]
-    with pytest.raises(UnavailableError, match="no layer has maps the clique filtration is"):
+    with pytest.raises(UnavailableError, match="the clique filtration needs square feature maps"):
         view.births("clique")
     assert check_measure(MEASURES["feature_entropy.clique"], view)[""].status == "unavailable"
 

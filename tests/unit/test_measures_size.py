@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -63,12 +61,13 @@ def test_parameter_norm_by_hand():
     assert norms.parameter_norm(view) == 5.0
 
 
-def test_random_depends_on_seed_and_checkpoint_alone():
-    def value(seed, checkpoint):
-        return control.random(
-            ArrayView(nn.Flatten(), torch.zeros(1, 1, 1, 1), [0], seed=seed, checkpoint=checkpoint)
-        )
+def test_random_depends_on_seed_and_weights_alone():
+    def value(seed, weight, checkpoint="a"):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False))
+        nn.init.constant_(network[1].weight, weight)
+        images = torch.zeros(1, 1, 1, 1)
+        return control.random(ArrayView(network, images, [0], seed=seed, checkpoint=checkpoint))
 
-    assert value(0, "a") == value(0, "a")
-    assert len({value(0, "a"), value(1, "a"), value(0, "b")}) == 3
-    assert all(0 <= value(seed, "a") < 1 and math.isfinite(value(seed, "a")) for seed in range(9))
+    assert value(0, 1.0) == value(0, 1.0) == value(0, 1.0, "renamed")
+    assert len({value(0, 1.0), value(1, 1.0), value(0, 2.0)}) == 3
+    assert all(0 <= value(seed, 1.0) < 1 for seed in range(9))
