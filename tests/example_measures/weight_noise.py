@@ -18,6 +18,6 @@ def weight_noise(view):
 
 @hookimpl
 def genaudit_measures():
-    kind = {"version": "1", "direction": "lower", "invariance": "none", "cost": "forward"}
+    kind = {"version": "1", "direction": "lower", "invariance": "node-wise", "cost": "forward"}
     kind |= {"summary": "change of scores under 1% noise on weights"}
     return [MeasureEntry(name="weight_noise", compute=weight_noise, **kind)]
