@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from audit.plugin import HeldOutEntry, ModelEntry, hookimpl
-from audit_timm import results, source
+from audit_timm import pretrained, results, source
 
 
 @hookimpl
@@ -24,6 +24,7 @@ def genaudit_models() -> list[ModelEntry]:
             create=source.create,
             data_config=source.data_config,
             digest=source.digest,
+            reads=pretrained.reads,
         )
     ]
 
