@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +51,9 @@ def check_model(
     _require(all(isinstance(name, str) for name in names), owner, "names must be text", names)
     digest = entry.digest(reference)
     _require(digest == entry.digest(reference), owner, "digest must repeat", digest)
+    reads = entry.reads(reference, args)
+    paths = reads is None or all(isinstance(path, Path) for path in reads)
+    _require(paths, owner, "reads: paths, or None where that cannot be told", reads)
     given = dict(args)
     module, again = (entry.create(reference, args, False) for _ in range(2))
     _require(args == given, owner, "must not change the arguments it is given", args)

@@ -15,7 +15,7 @@ from audit.errors import CheckpointError
 from audit.measuring._kept import OutputReducer
 from audit.measuring.subject import Subject
 from audit.measuring.view import NetworkView, Wanted
-from audit.network.digests import state_digest
+from audit.network.digests import files_digest, state_digest
 from audit.network.fitting import fit_weights
 from audit.network.weights import Weights, read_weights
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
@@ -89,16 +89,33 @@ class CheckpointView(NetworkView):
         """
         subject = self._subject
         module = self._source.create(subject.model, subject.model_args, subject.weights is None)
+        self._check_unchanged(module)
         if subject.weights is not None:
             weights = read_weights(subject.weights, subject.weights_digest)
             self.notes = (*weights.notes, *fit_weights(module, weights, subject.weights))
-        elif subject.built and state_digest(module) != subject.weights_digest:
-            raise CheckpointError(
-                f"the pretrained weights of {subject.model} changed while they were used: the "
-                "digest of the network's tensors is another than when the run was planned; start "
-                "again when nothing writes to them"
-            )
         return module
+
+    def _check_unchanged(self, module: nn.Module) -> None:
+        """Refuse code or pretrained weights that changed since the run was planned.
+
+        Raises:
+            CheckpointError: A digest is another than the one in the keys.
+        """
+        subject = self._subject
+        what = ""
+        if subject.source_digest and self._source.digest(subject.model) != subject.source_digest:
+            what = f"the code or configuration behind {subject.model}"
+        elif subject.weights is None and subject.weights_digest:
+            files = self._source.reads(subject.model, subject.model_args)
+            built = subject.built or files is None
+            digest = state_digest(module) if built else files_digest(files or ())
+            if digest != subject.weights_digest:
+                what = f"the pretrained weights of {subject.model}"
+        if what:
+            raise CheckpointError(
+                f"{what} changed after the run was planned, so that its numbers would be kept "
+                "under the wrong key; start again when nothing writes to it"
+            )
 
     def initial_weights(self) -> Mapping[str, Tensor]:
         """The weights before training, checked as any weights are, on the device."""

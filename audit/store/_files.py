@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def exists(path: Path) -> bool:
         StoreError: The system refuses to say.
     """
     try:
-        return path.is_file()
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from audit.errors import CheckpointError, ConfigError, unknown_name
 from audit.plugin import DataConfig
+from audit_factory.imports import Code, UnreadableError, code_of
+from audit_factory.outdated import refuse_outdated
 
 if TYPE_CHECKING:
     import torch
@@ -32,26 +34,40 @@ def matches(reference: str) -> bool:
 
 
 def digest(reference: str) -> str:
-    """SHA-256 of the module's source file, as hexadecimal digits.
+    """SHA-256 of the code behind a function, as hexadecimal digits.
+
+    Over the name and content of its module's source file and of every module of the user's that is
+    imported on the way, in a function or above it, and the versions of the installed distributions
+    that are. Where the files lie does not matter. What is not seen: see `audit_factory.imports`.
 
     Raises:
-        ConfigError: There is no such module, or it has no file.
+        ConfigError: There is no such module, it has no file, or a source file cannot be read.
     """
+    code = _code(reference)
+    content = json.dumps([sorted(code.files.items()), code.versions])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _code(reference: str) -> Code:
+    """The code behind a function, as it now lies on disk."""
     module_name = reference.partition(":")[0]
-    with _current_folder_first():
-        try:
-            spec = importlib.util.find_spec(module_name)
-        except (ImportError, ValueError) as error:
-            raise _no_module(reference, module_name, error) from error
-    if spec is None:
-        raise _no_module(reference, module_name, None)
-    if spec.origin is None or not Path(spec.origin).is_file():
-        raise ConfigError(f"model {reference!r}: module {module_name!r} has no source file")
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    try:
+        with _current_folder_first():
+            code = code_of(module_name)
+    except UnreadableError as error:
+        raise ConfigError(
+            f"model {reference!r} depends on a file that cannot be used: {error}"
+        ) from error
+    if code is None:
+        raise _no_module(reference, module_name, "no source file of that name was found")
+    return code
 
 
 def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.nn.Module:
     """Call the function.
+
+    The network is built by the code that `digest` saw, or not at all: where a module was imported
+    here before and its file has changed since, Python would go on using the old code.
 
     Args:
         reference: `package.module:callable`.
@@ -60,12 +76,15 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
 
     Raises:
         ConfigError: The module or function does not exist, does not take the arguments, or
-            returns something else than a network.
+            returns something else than a network; or its code has changed since it was imported.
         CheckpointError: Pretrained weights are wanted and the function has no such parameter.
     """
     import torch
 
+    code = _code(reference)
+    refuse_outdated(reference, code)
     function = _find(reference)
+    refuse_outdated(reference, code)
     try:
         parameters = inspect.signature(function).parameters
         inspect.signature(function).bind_partial(**args)
@@ -79,7 +98,9 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
                 "'pretrained'; give a file in weights"
             )
         extra = {"pretrained": True}
-    module = function(**args, **extra)
+    with _current_folder_first():  # it may import more
+        module = function(**args, **extra)
+    refuse_outdated(reference, code)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(
             f"model {reference!r} must return a torch.nn.Module; "
@@ -107,12 +128,11 @@ def _find(reference: str) -> Callable[..., Any]:
     return function
 
 
-def _no_module(reference: str, module_name: str, error: Exception | None) -> ConfigError:
+def _no_module(reference: str, module_name: str, reason: object) -> ConfigError:
     """The module cannot be imported."""
-    reason = f": {error}" if error else ""
     return ConfigError(
         f"model {reference!r}: module {module_name!r} cannot be imported from {Path.cwd()} or "
-        f"Python's path{reason}"
+        f"Python's path: {reason}"
     )
 
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from audit.plugin import HeldOutEntry, ModelEntry, hookimpl
-from audit_timm import results, source
+from audit_timm import pretrained, results, source
 
 
 @hookimpl
@@ -25,6 +25,7 @@ def genaudit_models() -> list[ModelEntry]:
             data_config=source.data_config,
             digest=source.digest,
             recognises=source.recognises,
+            reads=pretrained.reads,
         )
     ]
 

@@ -68,13 +68,14 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
         pretrained: Whether to load the weights timm, the hub or the folder has for it.
 
     Raises:
-        ConfigError: An unknown name or tag, a hub model without a commit, or arguments the
-            architecture does not take.
+        ConfigError: An unknown name or tag, a hub model without a commit, arguments the
+            architecture does not take, or a file given in `checkpoint_path`.
         CheckpointError: The pretrained weights cannot be had.
     """
     import timm
 
     _check_reference(reference)
+    _check_arguments(reference, args)
     try:
         module: torch.nn.Module = timm.create_model(reference, pretrained=pretrained, **args)
     except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
@@ -114,6 +115,15 @@ def _check_reference(reference: str) -> None:
     if tag and reference not in tagged:
         known = ", ".join(tagged) if tagged != [architecture] else "none"
         raise unknown_name("model", reference, tagged, f"{architecture} has the tags: {known}")
+
+
+def _check_arguments(reference: str, args: Mapping[str, Any]) -> None:
+    """Refuse a weights file that would be read past the checks of `audit.network.weights`."""
+    if args.get("checkpoint_path"):
+        raise ConfigError(
+            f"model {reference!r}: model_args.checkpoint_path = {args['checkpoint_path']!r} would "
+            "be read unchecked; give the file as `weights` of the checkpoint instead"
+        )
 
 
 def _unreachable(reference: str, pretrained: bool, error: Exception) -> CheckpointError:

@@ -104,6 +104,7 @@ KEPT = Tiny()
         ({"matches": lambda r: False}, "must match 'tiny'; found False"),
         ({"matches": lambda r: True}, "must not match nonsense; found True"),
         ({"names": lambda: [1]}, "names must be text; found [1]"),
+        ({"reads": lambda r, a: ["x"]}, "reads: paths, or None where that cannot be told; found"),
         ({"create": lambda r, a, p: 1}, "must build a torch.nn.Module; found <class 'int'>"),
         ({"create": lambda r, a, p: KEPT}, "must build a new network on every call"),
         ({"create": lambda r, a, p: Tiny(3)}, "must give outputs (2, 2); found (2, 3)"),
