@@ -56,7 +56,7 @@ def subject_of(weights, **changes):
         "model": "test_resnet",
         "model_args": {"num_classes": 10, "in_chans": 1},
         "weights": weights,
-        "weights_digest": file_digest(weights) if weights else "pretrained",
+        "weights_digest": file_digest(weights) if weights else "",
         "data_source": Provided("digits", "1"),
         "dataset_options": {},
         "sample": digits()[0],
