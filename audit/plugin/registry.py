@@ -142,6 +142,10 @@ class Registry:
         """Reporters, by name."""
         return self._entries["genaudit_reporters"]
 
+    def plugin(self, name: str) -> Any:
+        """The plugin of that name, as it was handed over."""
+        return self._manager.get_plugin(name)
+
     def origin(self, hook: str, name: str) -> str:
         """The "distribution version" that brought an entry, or ""."""
         return self.distributions.get(self.owners.get((hook, name), ""), "")
