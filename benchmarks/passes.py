@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import statistics
 import tempfile
@@ -123,10 +124,9 @@ def bare_pass(subject: Subject, registry: Registry) -> Callable[[], None]:
     config = resolve_data_config(source, network, subject.model_args, subject.transform)
     split = open_training(registry.dataset("image_folder"), subject.dataset_options)
     images = load_batch(split, subject.sample.indices, eval_transform(config))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = [
-        batch.contiguous(memory_format=torch.channels_last) for batch in images.split(BATCH_SIZE)
-    ]
+    network = network.to(memory_format=torch.channels_last)
+    parts = torch.split(images, BATCH_SIZE)
+    batches = [part.contiguous(memory_format=torch.channels_last) for part in parts]
 
     def run() -> None:
         with one_math_thread(), torch.inference_mode():
@@ -163,7 +163,8 @@ def measure(model: str, n_images: int, runs: int) -> list[dict[str, Any]]:
             for number, (name, measures) in enumerate(sets.items()):
                 counter.n = 0
                 store = Store(folder / f"cache{turn}-{number}")
-                taken[name] = _seconds(lambda m=measures, s=store: _audit(subject, m, s, registry))
+                audit = functools.partial(_audit, subject, measures, store, registry)
+                taken[name] = _seconds(audit)
                 passes[name] = counter.n / n_images
             if turn:  # the first turn decodes, compiles and warms up
                 for name, value in taken.items():

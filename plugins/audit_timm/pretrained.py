@@ -82,7 +82,7 @@ def _of_architecture(reference: str, args: Mapping[str, Any]) -> list[Path] | No
     name, _, tag = reference.partition(".")
     given = args.get("pretrained_cfg") or tag or None
     try:
-        about = resolve_pretrained_cfg(name, given, args.get("pretrained_cfg_overlay")).to_dict()
+        about = resolve_pretrained_cfg(name, given, args.get("pretrained_cfg_overlay")).to_dict()  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return None  # `create` explains what is wrong
     if about.get("source") or about.get("state_dict"):

@@ -66,7 +66,8 @@ def test_measures_over_depth_come_in_their_order():
     ordered = sorted(BY_DEPTH, key=lambda name: (MEASURES[name].order, name))
     variants = ("clique", "cubical")
     themes = ("feature_entropy", "effective_rate", "birth_class_information")
-    assert ordered == [f"{theme}.{variant}" for theme in themes for variant in variants]
+    births = [f"{theme}.{variant}" for theme in themes for variant in variants]
+    assert ordered == [*births, "hole_area", "hole_entropy"]
 
 
 @pytest.mark.parametrize("name", BY_DEPTH)
