@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from programs import end_everything
 
 # Small networks on shared cores: one math thread is the fastest, and gives repeatable sums.
 torch.set_num_threads(1)
@@ -19,6 +20,13 @@ if not torch.cuda.is_available():
 def own_cache(tmp_path_factory):
     """Keep tests away from the user's store."""
     os.environ["GENAUDIT_CACHE"] = str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers():
+    """However a test ends, end what it started: it must not reach another test."""
+    yield
+    end_everything()
 
 
 @pytest.fixture(scope="module")

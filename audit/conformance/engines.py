@@ -1,8 +1,8 @@
-"""Engines: every task once, results and exceptions in place, whatever the number of workers."""
+"""Engines: every task once, results and exceptions in place, and no option taken unread."""
 
 from __future__ import annotations
 
-from audit.errors import PluginError
+from audit.errors import ConfigError, PluginError
 from audit.plugin import EngineEntry
 
 
@@ -15,6 +15,8 @@ def square(number: int) -> int:
 
 def check_engine(entry: EngineEntry, n_workers: int = 2) -> None:
     """Check that an engine gives every task's result or exception, once, with its position.
+
+    An option that it does not have must be refused, as a name that was misspelt would be.
 
     Args:
         entry: The engine.
@@ -41,3 +43,17 @@ def check_engine(entry: EngineEntry, n_workers: int = 2) -> None:
             )
     if list(entry.run(square, [], n_workers, {})):
         raise PluginError(f"engine {entry.name!r} must give nothing for no tasks")
+    _check_unknown_option(entry, n_workers)
+
+
+def _check_unknown_option(entry: EngineEntry, n_workers: int) -> None:
+    """Check that an option which the entry does not declare is refused before any task is run."""
+    unknown = "_".join([*entry.options, "unknown"])
+    try:
+        outcomes = list(entry.run(square, [3], n_workers, {unknown: 1}))
+    except ConfigError:
+        return
+    raise PluginError(
+        f"engine {entry.name!r} must refuse the unknown option {unknown!r} with a ConfigError; "
+        f"it gave {outcomes!r}"
+    )

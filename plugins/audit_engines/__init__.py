@@ -15,5 +15,6 @@ def genaudit_engines() -> list[EngineEntry]:
             summary="processes on this machine, one math thread each",
             version="1",
             run=local.run,
+            options=local.OPTIONS,
         )
     ]

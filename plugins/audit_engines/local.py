@@ -13,13 +13,16 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import time
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from audit.errors import MeasureError
+from audit.errors import ConfigError, MeasureError, unknown_name
+from audit_engines.interrupts import deferred_interrupts
 from audit_engines.worker import READY, UNPICKLABLE, attempt, serve
 
 #: One math thread per worker, so that results do not depend on how many workers there are.
@@ -30,8 +33,14 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
 }
+#: Names of the options of `run`.
+OPTIONS = ("retries",)
+
 _MAX_FAILED_STARTS = 3
 _GRACE_SECONDS = 2.0
+#: The longest wait for news. An interrupt that comes just before the system call, or that another
+#: thread of this process receives, does not end the call: Python notices it only afterwards.
+_WAIT_SECONDS = 0.2
 
 
 def run(
@@ -42,34 +51,72 @@ def run(
 ) -> Iterator[tuple[int, Any]]:
     """Run every task and yield (position, result or exception) as they finish.
 
-    A task whose process dies is tried once more, with no other task beside it, after all the
-    others; if its process dies again, its outcome is a `MeasureError` that says how. Closing the
-    iterator, or an interrupt, ends every worker.
+    A task whose process dies is tried again, with no other task beside it, after all the others; if
+    its process dies each time, its outcome is a `MeasureError` that says how. Closing the iterator,
+    or an interrupt, ends every worker.
 
     Args:
         function: Of one task; can be pickled.
         tasks: Can be pickled.
         n_workers: Processes; 0 runs the tasks in this process.
-        options: None is known yet.
+        options: `retries`, how often a task whose process died is tried again: 1 by default, and 0
+            tries no task twice.
 
     Raises:
+        ConfigError: An unknown option, or a number of retries that is none.
         MeasureError: Worker processes cannot be started.
     """
+    n_retries = _retries(options or {})
     if n_workers <= 0:
-        for position, task in enumerate(tasks):
-            with _one_thread():
-                outcome = attempt(function, task)
-            yield position, outcome
-        return
+        return _run_here(function, tasks)
+    return _run_in_workers(function, tasks, n_workers, n_retries)
+
+
+def _retries(options: Mapping[str, Any]) -> int:
+    """The option `retries`, checked, or 1; no other option is accepted."""
+    for name in options:
+        if name not in OPTIONS:
+            hint = f"the options of engine local are {', '.join(OPTIONS)}"
+            raise unknown_name("option", name, OPTIONS, hint)
+    n_retries = options.get("retries", 1)
+    if isinstance(n_retries, bool) or not isinstance(n_retries, int) or n_retries < 0:
+        raise ConfigError(
+            f"option retries of engine local must be a whole number, 0 or more; found {n_retries!r}"
+        )
+    return n_retries
+
+
+def _run_here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Run the tasks in this process, one after another."""
+    for position, task in enumerate(tasks):
+        with _one_thread():
+            outcome = attempt(function, task)
+        yield position, outcome
+
+
+def _run_in_workers(
+    function: Callable[[Any], Any], tasks: Sequence[Any], n_workers: int, n_retries: int
+) -> Iterator[tuple[int, Any]]:
+    """Run the tasks in processes, and those whose process died again, alone."""
     pool = _Pool(function, tasks)
     try:
         deaths = yield from pool.work(range(len(tasks)), n_workers)
-        if deaths:
-            deaths = yield from pool.work(sorted(deaths), 1)
+        for _ in range(n_retries):
+            if deaths:
+                deaths = yield from pool.work(sorted(deaths), 1)
         for position, how in deaths.items():
-            yield position, MeasureError(f"worker process died ({how}), and again when run alone")
+            yield position, MeasureError(f"worker process died ({how}){_again(n_retries)}")
     finally:
         pool.close()
+
+
+def _again(n_retries: int) -> str:
+    """What a message says of the retries, all of which ended as the first attempt did."""
+    if n_retries == 0:
+        return ""
+    return ", and again " + (
+        "when run alone" if n_retries == 1 else f"all {n_retries} times it was run alone"
+    )
 
 
 @dataclasses.dataclass(eq=False)
@@ -95,6 +142,8 @@ class _Pool:
         self._tasks = tasks
         self._workers: list[_Worker] = []
         self._failed_starts = 0
+        # Should an interrupt come before `close` is reached, the workers end with this object.
+        self._end = weakref.finalize(self, _end, self._workers, 0)
 
     def work(
         self, positions: Iterable[int], n_workers: int
@@ -102,11 +151,12 @@ class _Pool:
         """Yield the outcomes of some tasks; return those whose process died, and how."""
         waiting = collections.deque(positions)
         deaths: dict[int, str] = {}
-        self._dismiss(n_workers)
+        with deferred_interrupts():
+            _end(self._workers, n_workers)
         while waiting or any(worker.task is not None for worker in self._workers):
             n_busy = sum(worker.task is not None for worker in self._workers)
             while len(self._workers) < min(n_workers, n_busy + len(waiting)):
-                self._workers.append(_start(self._function))
+                _start(self._function, self._workers)
             for worker in self._workers:
                 while waiting and worker.ready and worker.task is None:
                     problem = _send(worker, waiting.popleft(), self._tasks)
@@ -120,16 +170,8 @@ class _Pool:
 
     def close(self) -> None:
         """End every worker at once."""
-        self._dismiss(0)
-
-    def _dismiss(self, n_left: int) -> None:
-        """End all workers but the first few."""
-        leaving = self._workers[n_left:]
-        del self._workers[n_left:]
-        for worker in leaving:
-            worker.process.terminate()
-        for worker in leaving:
-            _reap(worker)
+        with deferred_interrupts():
+            self._end()
 
     def _with_news(self) -> list[_Worker]:
         """Wait until a worker has sent something or died, and return all such."""
@@ -137,7 +179,9 @@ class _Pool:
             return []
         waited = [worker.pipe for worker in self._workers]
         ended = [worker.process.sentinel for worker in self._workers]
-        ready = connection.wait([*waited, *ended])
+        ready: list[Any] = []
+        while not ready:
+            ready = connection.wait([*waited, *ended], _WAIT_SECONDS)
         return [w for w in self._workers if w.pipe in ready or w.process.sentinel in ready]
 
     def _receive(self, worker: _Worker, deaths: dict[int, str]) -> tuple[int, Any] | None:
@@ -162,8 +206,9 @@ class _Pool:
         Raises:
             MeasureError: Workers die again and again before they take a task.
         """
-        self._workers.remove(worker)
-        how = _reap(worker)
+        with deferred_interrupts():
+            self._workers.remove(worker)
+            how = _reap(worker, time.monotonic() + _GRACE_SECONDS)
         if worker.task is not None:
             deaths[worker.task] = how
         elif not worker.ready:
@@ -176,20 +221,35 @@ class _Pool:
                 )
 
 
-def _start(function: Callable[[Any], Any]) -> _Worker:
-    """Start a worker that no interrupt from the keyboard reaches, from its first instruction on."""
+def _start(function: Callable[[Any], Any], workers: list[_Worker]) -> None:
+    """Start a worker that no interrupt from the keyboard reaches, from its first instruction on.
+
+    An interrupt of this process waits until the worker is among the others, which `_end` ends.
+    """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(function, theirs), daemon=True)
-    resource_tracker.ensure_running()  # or start() would, and unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with _environment(WORKER_ENVIRONMENT):
-            process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-    return _Worker(process, ours)
+    with deferred_interrupts():
+        resource_tracker.ensure_running()  # or start() would, and unblock the signal
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(function, theirs), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with _environment(WORKER_ENVIRONMENT):
+                process.start()
+            workers.append(_Worker(process, ours))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+
+
+def _end(workers: list[_Worker], n_left: int) -> None:
+    """End all workers but the first few, and take them out of the list."""
+    leaving = workers[n_left:]
+    for worker in leaving:
+        worker.process.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for worker in leaving:
+        _reap(worker, deadline)
+    del workers[n_left:]
 
 
 def _send(worker: _Worker, position: int, tasks: Sequence[Any]) -> tuple[int, Any] | None:
@@ -204,9 +264,9 @@ def _send(worker: _Worker, position: int, tasks: Sequence[Any]) -> tuple[int, An
     return None
 
 
-def _reap(worker: _Worker) -> str:
+def _reap(worker: _Worker, deadline: float) -> str:
     """Wait for a worker to end, by force if need be, and say how it ended."""
-    worker.process.join(_GRACE_SECONDS)
+    worker.process.join(max(0.0, deadline - time.monotonic()))
     if worker.process.is_alive():
         worker.process.kill()
         worker.process.join()
@@ -224,15 +284,16 @@ def _reap(worker: _Worker) -> str:
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Environment variables that processes started meanwhile inherit."""
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
     try:
+        os.environ.update(values)
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        with deferred_interrupts():
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -230,24 +230,34 @@ def results(function, tasks):
             yield position, error
 
 
+def keeps(function, tasks, n_workers, options):
+    if options:
+        raise ConfigError("no options are known")
+    return results(function, tasks)
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda f, tasks, n, _: list(results(f, tasks))[1:], "it gave the positions [1, 2, 3, 4]"),
-        (lambda f, tasks, n, _: [(k, 9) for k in range(len(tasks))], "must give a ValueError for"),
+        (lambda f, tasks, n, o: list(results(f, tasks))[1:], "it gave the positions [1, 2, 3, 4]"),
+        (lambda f, tasks, n, o: [(k, 9) for k in range(len(tasks))], "must give a ValueError for"),
         (
-            lambda f, tasks, n, _: [(p, getattr(r, "args", r + 1 if isinstance(r, int) else r))
+            lambda f, tasks, n, o: [(p, getattr(r, "args", r + 1 if isinstance(r, int) else r))
                                  for p, r in results(f, tasks)],
             "must give 9 for task 0; found 10",
         ),
         (
-            lambda f, tasks, n, _: list(results(f, tasks)) or [(0, 0)],
+            lambda f, tasks, n, o: list(results(f, tasks)) or [(0, 0)],
             "must give nothing for no tasks",
+        ),
+        (
+            lambda f, tasks, n, o: results(f, tasks),
+            "must refuse the unknown option 'unknown' with a ConfigError; it gave [(0, 9)]",
         ),
     ],
 )  # fmt: skip
 def test_check_engine_refuses(run, message):
-    check_engine(engine(lambda f, tasks, n, _: results(f, tasks)))
+    check_engine(engine(keeps))
     with refused(message):
         check_engine(engine(run))
 
@@ -333,6 +343,6 @@ def test_the_shipped_reporters_keep_the_contract(tmp_path, name):
 
 def test_checks_leave_the_global_random_state_alone():
     before = torch.get_rng_state()
-    check_engine(engine(lambda f, tasks, n, _: results(f, tasks)))
+    check_engine(engine(keeps))
     check_dataset(dataset())
     assert torch.equal(before, torch.get_rng_state())

@@ -4,11 +4,11 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 EXAMPLE = Path(__file__).parents[1] / "example_plugin"
 
@@ -37,11 +37,7 @@ def python(*arguments, path=None):
     if path:
         inherited = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [inherited])])
-    done = subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return run_program([sys.executable, *arguments], env=environment).stdout
 
 
 def test_the_example_is_one_file_of_about_thirty_lines():

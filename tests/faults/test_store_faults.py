@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import start_program
 
 from audit.errors import StoreError
 from audit.files import write_atomically
@@ -45,10 +46,8 @@ for number in itertools.islice(itertools.count(), n_rounds or None):
 
 def start_writer(folder, who, n_rounds):
     """A process that writes the same entry, table and ledger over and over; 0 means for ever."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(who), str(n_rounds)],
-        stdout=subprocess.PIPE,
-        text=True,
+    process = start_program(
+        [sys.executable, "-c", WRITER, str(folder), str(who), str(n_rounds)], stdout=subprocess.PIPE
     )
     assert process.stdout.readline() == "ready\n"
     return process
@@ -110,8 +109,7 @@ def test_ledger_lines_of_many_processes_are_whole(tmp_path):
         "    store.note({'who': sys.argv[2], 'number': number, 'x': 'y' * (number * 7 % 3000)})\n"
     )
     writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(who)])
-        for who in range(4)
+        start_program([sys.executable, "-c", script, str(tmp_path), str(who)]) for who in range(4)
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0, 0]
     lines = [json.loads(line) for line in _ledger_lines(Store(tmp_path)) if line.strip()]

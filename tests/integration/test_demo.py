@@ -9,6 +9,7 @@ import time
 
 import pandas as pd
 import pytest
+from programs import run_program, start_program
 from safetensors import safe_open
 
 from audit.runs.config import RunOptions
@@ -112,15 +113,13 @@ def test_stopped_in_the_middle_goes_on_where_it_was(folder, tmp_path):
     command = [sys.executable, str(script), str(out)]
     kept = {}
     for number, n_trained in ((signal.SIGINT, 1), (signal.SIGKILL, 2)):
-        running = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        running = start_program(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda n=n_trained: len(list(out.glob("zoo/*.json"))) >= n)
         os.killpg(running.pid, number)
         running.wait(30)
         assert {path: path.stat().st_mtime_ns for path in kept} == kept
         kept = {path: path.stat().st_mtime_ns for path in out.glob("zoo/*.json")}
-    subprocess.run(command, check=True, capture_output=True)
+    run_program(command)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     pd.testing.assert_frame_equal(numbers(out), numbers(folder))
     for name in ("units.parquet", "accuracies.csv", "correlations.csv", "ranking.csv"):

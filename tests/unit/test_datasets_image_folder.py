@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import run_program
 
 import audit_datasets
 from audit.data.sample import draw_sample
@@ -289,5 +289,4 @@ def test_importing_the_plugin_loads_nothing_heavy():
         "print({'torch', 'timm', 'sklearn', 'torchvision', 'PIL'} & set(sys.modules))"
     )
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{code}"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
+    assert run_program([sys.executable, "-c", code]).stdout == "set()\n"

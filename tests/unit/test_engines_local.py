@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import run_program, start_program
 
 import audit_engines
 from audit.errors import CheckpointError, MeasureError
@@ -208,12 +209,8 @@ def test_workers_end_promptly_with_their_parent(tmp_path, signal_number):
     script.write_text(
         SCRIPT.format(path=[str(Path(__file__).parent), *sys.path], folder=str(folder))
     )
-    parent = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    parent = start_program(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     pids = _wait_for_markers(folder, 2)
     started = time.monotonic()
@@ -238,9 +235,7 @@ def test_run_in_an_unguarded_script_says_what_to_do(tmp_path):
         "from audit_engines.local import run\n"
         "print(list(run(str, [1, 2], 1)))\n"
     )
-    found = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60
-    )
+    found = run_program([sys.executable, str(script)], check=False, timeout=60)
     assert found.returncode == 1
     assert "audit.errors.MeasureError: worker processes cannot be started: 3 in a row died" in (
         found.stderr

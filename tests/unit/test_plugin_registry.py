@@ -1,11 +1,11 @@
 """Plugins are found, held to their contract and looked up by name."""
 
 import os
-import subprocess
 import sys
 import types
 
 import pytest
+from programs import run_program
 
 from audit.errors import ConfigError, PluginError
 from audit.plugin import (
@@ -332,13 +332,7 @@ def load_installed(*folders):
         "except PluginError as error:\n    print(error)\n"
     )
     path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_program([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path})
     assert done.stderr == ""
     return done.stdout.strip()
 

@@ -1,11 +1,11 @@
 """The public names, and how little it costs to import them."""
 
 import statistics
-import subprocess
 import sys
 import time
 
 import pytest
+from programs import run_program
 
 import audit
 
@@ -29,8 +29,7 @@ def test_unknown_attribute_is_named():
 
 
 def run_python(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return run_program([sys.executable, "-c", code]).stdout.strip()
 
 
 def test_import_and_help_load_neither_torch_nor_timm():
@@ -50,6 +49,6 @@ def test_help_answers_at_once():
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "audit", "--help"], capture_output=True, check=True)
+        run_program([sys.executable, "-m", "audit", "--help"])
         seconds.append(time.perf_counter() - started)
     assert statistics.median(seconds) < 1.0  # 0.3 s on a quiet machine; benchmarks/startup.py says

@@ -4,7 +4,6 @@
 """
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from gudhi.sklearn.cubical_persistence import CubicalPersistence
+from programs import run_program
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
@@ -327,7 +327,7 @@ def test_importing_topology_loads_neither_torch_nor_numba():
         "audit.topology.birth_levels(numpy.eye(3));"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    run_program([sys.executable, "-W", "error", "-c", code])
 
 
 def test_rank_of_the_reference_is_over_two_elements():

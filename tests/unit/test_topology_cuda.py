@@ -5,12 +5,12 @@ number of maps by ten.
 """
 
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from programs import run_program
 from test_topology_backends import maps_of_every_kind
 
 from audit import NO_BIRTH, birth_levels
@@ -164,7 +164,4 @@ for major, minor in ((7, 5), (9, 0)):
         assert ".local" not in text, name
 """
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
+    run_program([sys.executable, "-c", code], env=environment)

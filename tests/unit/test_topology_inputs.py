@@ -1,14 +1,15 @@
 """What birth_levels refuses, and the words it refuses it with."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from programs import run_program
 
-from audit import birth_levels, topology
+from audit import birth_levels
 from audit.errors import AuditError, ConfigError, DataError
+from audit.topology import births
 from audit.topology.diagrams import persistence_diagrams
 
 MAP = np.zeros((4, 4))
@@ -194,18 +195,17 @@ def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, installed, mes
 
 
 def test_without_numba_cuda_tensors_on_a_device_take_tensor_operations(monkeypatch):
-    code = "import sys; sys.modules['numba_cuda'] = None; import audit.topology as t;"
+    code = "import sys; sys.modules['numba_cuda'] = None; import audit.topology.births as t;"
     code += "print(t._cuda_kernels())"
-    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert answer.stdout.decode() == "None\n"
-    monkeypatch.setattr(topology, "_cuda_kernels", lambda: None)
-    monkeypatch.setattr(topology, "_has_numba_cuda", lambda: False)
+    assert run_program([sys.executable, "-c", code]).stdout == "None\n"
+    monkeypatch.setattr(births, "_cuda_kernels", lambda: None)
+    monkeypatch.setattr(births, "_has_numba_cuda", lambda: False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.version.hip", None)
     with pytest.warns(UserWarning, match=r'pip install "genaudit\[cuda\]"'):
-        assert topology._best_backend("cuda") == "torch"
+        assert births._best_backend("cuda") == "torch"
     monkeypatch.setattr("torch.version.hip", "6.4")
-    assert [topology._best_backend(name) for name in ("cuda", "mps", "cpu")] == [
+    assert [births._best_backend(name) for name in ("cuda", "mps", "cpu")] == [
         "torch",
         "torch",
         "cpu",

@@ -1,8 +1,9 @@
 """A kernel kept on disk is compiled again when anything it calls changes."""
 
 import os
-import subprocess
 import sys
+
+from programs import run_program
 
 from audit.topology._kernels import basics
 
@@ -30,13 +31,10 @@ def twice(x):
 def test_a_change_in_what_a_kernel_calls_compiles_it_again(tmp_path):
     def run(factor):
         (tmp_path / "called.py").write_text(CALLED.format(factor))
-        answer = subprocess.run(
+        answer = run_program(
             [sys.executable, "-B", tmp_path / "kernel.py"],  # Python's own cache sees whole seconds
             env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")},
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
         )
         return answer.stdout.split()
 
@@ -58,13 +56,8 @@ def test_where_nothing_can_be_kept_kernels_are_compiled_all_the_same(monkeypatch
 
 def test_code_that_is_not_compiled_is_refused():
     code = "import numpy as np; from audit import birth_levels; birth_levels(np.eye(3))"
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    answer = run_program([sys.executable, "-c", code], env=environment, check=False)
     assert "ConfigError: births need compiled code; unset NUMBA_DISABLE_JIT" in answer.stderr
 
 

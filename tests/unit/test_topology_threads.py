@@ -1,11 +1,11 @@
 """Threads that help with births: what they do not break."""
 
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from programs import run_program
 
 from audit.topology import _cpu, _inputs, birth_levels
 
@@ -31,7 +31,7 @@ assert process.exitcode == 0
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_births_on_threads_after_a_fork():
-    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
+    run_program([sys.executable, "-c", FORKED], timeout=120)
 
 
 def test_errors_of_helping_threads_are_raised(monkeypatch):
@@ -97,8 +97,7 @@ else:
 
 @pytest.mark.parametrize("when", ["atexit", "thread"])
 def test_births_while_the_interpreter_ends(when):
-    command = [sys.executable, "-c", ENDING, when]
-    assert subprocess.run(command, check=True, capture_output=True).stdout == b"done\n"
+    assert run_program([sys.executable, "-c", ENDING, when]).stdout == "done\n"
 
 
 def test_a_slice_of_one_unit_is_cut_into_few_chunks():
