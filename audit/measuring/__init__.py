@@ -1,7 +1,9 @@
 """One checkpoint becomes rows of the measures table.
 
 - `subject`: the checkpoint and its sample as plain data, and the keys of its numbers.
-- `view`: what measures are given of it. `recorder`: what is kept of the maps.
+- `passes`: the forward passes that all reducers of all measures share.
+- `view`: what measures are given of a network and a sample at hand. `checkpoint`: the same of a
+  checkpoint by its files, with what the store remembers.
 - `task`: all that is computed of one checkpoint, in whatever process.
-- `rows`, `unit_tables`: what the store holds of it, as tables.
+- `rows`: what is kept of it, and as rows of tables.
 """

@@ -138,6 +138,19 @@ def test_private_modules_stay_in_their_folder(path):
                 assert home == owner or home.startswith(f"{owner}."), name
 
 
+FOLDERS = ["data", "network", "topology", "measuring", "store", "folder", "runs", "zoo"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_docstring_of_a_folder_lists_its_public_modules_and_no_others(folder):
+    home = ROOT / "audit" / folder
+    doc = ast.get_docstring(ast.parse((home / "__init__.py").read_text("utf-8")))
+    public = {path.stem for path in home.glob("*.py") if not path.stem.startswith("_")}
+    assert {name for name in public if f"`{name}`" not in doc} == set()
+    listed = {line.split("`")[1] for line in doc.splitlines() if line.startswith("- `")}
+    assert listed <= public
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_audit_imports_no_plugin(path):
     if relative(path).startswith("audit/"):
