@@ -3,5 +3,5 @@
 - `images`: decoding, the same for every dataset.
 - `transform`: resizing, cropping and normalizing, as timm prepares images for evaluation.
 - `split_guard`: the one place where the training split is opened to be measured.
-- `sample`: which training images are looked at. `versions`: the same altered, or mixed.
+- `sample`: which training images are looked at. `renditions`: the same altered, or mixed.
 """

@@ -1,8 +1,8 @@
 """The shared passes: all reducers of all measures ride on the same forward passes.
 
-The sample is read once. Every stretch of it goes through the network once for each version that
-somebody rides on, and whatever is wanted of that version (feature maps, features, scores) is handed
-over from the same pass. Versions that are identical for the images at hand are run once.
+The sample is read once. Every stretch of it goes through the network once for each rendition that
+somebody rides on, and whatever is wanted of that rendition (feature maps, features, scores) is
+handed over from the same pass. Renditions that are identical for the images at hand are run once.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from audit.plugin import (
     MapReducer,
     MeasureEntry,
     Reducer,
+    Rendition,
     ScoreReducer,
     TrainView,
-    Version,
 )
 
 if TYPE_CHECKING:
@@ -67,24 +67,24 @@ class Network(Protocol):
 
 @dataclasses.dataclass
 class _Rider:
-    """A reducer on one version of the sample."""
+    """A reducer on one rendition of the sample."""
 
     reducer: Reducer
-    version: Version
+    rendition: Rendition
     essential: bool
 
 
 @dataclasses.dataclass
 class _Stream:
-    """One forward pass: over one version of the sample, for all who ride on it."""
+    """One forward pass: over one rendition of the sample, for all who ride on it."""
 
-    version: Version
+    rendition: Rendition
     riders: list[_Rider]
     alteration: Alteration | None = None
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Which of these rows of the sample are used, shape (b,), bool."""
-        shares = {rider.version.share for rider in self.riders}
+        shares = {rider.rendition.share for rider in self.riders}
         used: np.ndarray = np.logical_or.reduce([chosen_rows(rows, s) for s in shares])
         return used
 
@@ -100,34 +100,34 @@ def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
     return used
 
 
-def _identity(version: Version, config: DataConfig | None) -> Version:
-    """What tells whether two versions are one for images of this configuration."""
-    other = version.same_as(config) if version.same_as and config else None
-    found = other or version
+def _identity(rendition: Rendition, config: DataConfig | None) -> Rendition:
+    """What tells whether two renditions are one for images of this configuration."""
+    other = rendition.same_as(config) if rendition.same_as and config else None
+    found = other or rendition
     return found if found.mixes else found.on(1.0)
 
 
 def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = None) -> float:
     """Forward passes over the sample that these measures cost together.
 
-    One is the pass that everybody shares; versions, gradients and what measures do by themselves
+    One is the pass that everybody shares; renditions, gradients and what measures do by themselves
     come on top, as declared. A single image more or less is not counted.
 
     Args:
         entries: The measures.
-        config: How images are prepared, where it is known: some versions of grey images are no
+        config: How images are prepared, where it is known: some renditions of grey images are no
             change.
     """
     entries = list(entries)
-    shares: dict[Version, float] = {PLAIN: 1.0}
+    shares: dict[Rendition, float] = {PLAIN: 1.0}
     gradients = 0.0
     for reducer in {reducer for entry in entries for reducer in entry.reducers}:
-        for version in reducer.versions:
+        for rendition in reducer.renditions:
             if issubclass(reducer, GradientReducer):
-                gradients = max(gradients, version.share)
+                gradients = max(gradients, rendition.share)
             else:
-                identity = _identity(version, config)
-                shares[identity] = max(shares.get(identity, 0.0), version.share)
+                identity = _identity(rendition, config)
+                shares[identity] = max(shares.get(identity, 0.0), rendition.share)
     own = sum(entry.passes for entry in entries)
     return sum(shares.values()) + GRADIENT_PASSES * gradients + own
 
@@ -157,15 +157,15 @@ class Passes:
         self.n_images = 0
         self._network = network
         self._keys = {id(reducer): key for key, reducer in reducers.items()}
-        streams: dict[Version, _Stream] = {}
+        streams: dict[Rendition, _Stream] = {}
         for key, reducer in reducers.items():
-            for version in type(reducer).versions:
-                identity = _identity(version, network.data_config)
+            for rendition in type(reducer).renditions:
+                identity = _identity(rendition, network.data_config)
                 stream = streams.setdefault(identity, _Stream(identity, []))
-                stream.riders.append(_Rider(reducer, version, key in essential))
-        order = sorted(streams.values(), key=lambda stream: stream.version != PLAIN)
+                stream.riders.append(_Rider(reducer, rendition, key in essential))
+        order = sorted(streams.values(), key=lambda stream: stream.rendition != PLAIN)
         for stream in order:
-            start = stream.version.start
+            start = stream.rendition.start
             if start is not None:
                 alteration, error = attempt(functools.partial(start, view))
                 stream.alteration = alteration
@@ -193,7 +193,7 @@ class Passes:
                 self._forward_all(stream, made or [])
 
     def _feed(self, stream: _Stream, stretch: Batch) -> None:
-        """One stretch of the sample through one version's pass."""
+        """One stretch of the sample through one rendition's pass."""
         alteration = stream.alteration
         if alteration is None:
             self._forward(stream, stretch)
@@ -209,7 +209,7 @@ class Passes:
             self._note(stream, error)
 
     def _note(self, stream: _Stream, error: Exception | None) -> None:
-        """Leave all riders of a version behind where there is an error.
+        """Leave all riders of a rendition behind where there is an error.
 
         Raises:
             Exception: The error, where one of them is essential.
@@ -219,7 +219,7 @@ class Passes:
                 self._leave(rider, error)
 
     def _leave(self, rider: _Rider, error: Exception) -> None:
-        """Leave a reducer behind on all versions."""
+        """Leave a reducer behind on all renditions."""
         if rider.essential:
             raise error
         self.errors.setdefault(self._keys[id(rider.reducer)], error)
@@ -227,7 +227,7 @@ class Passes:
             stream.riders = [r for r in stream.riders if r.reducer is not rider.reducer]
 
     def _forward(self, stream: _Stream, batch: Batch) -> None:
-        """One batch through the network, and to everyone who rides on this version."""
+        """One batch through the network, and to everyone who rides on this rendition."""
         module = self._network.module
         self.n_images += len(batch.images)
         wanted = [type(rider.reducer) for rider in stream.riders]
@@ -279,11 +279,11 @@ class _Part:
 
     def __init__(self, rider: _Rider, batch: Batch) -> None:
         self.rider = rider
-        used = chosen_rows(batch.rows, rider.version.share)
+        used = chosen_rows(batch.rows, rider.rendition.share)
         self._used = None if used.all() else torch.from_numpy(np.flatnonzero(used))
         if self._used is not None:
             batch = _part(batch, used)
-        self.batch = dataclasses.replace(batch, version=rider.version)
+        self.batch = dataclasses.replace(batch, rendition=rider.rendition)
 
     def of(self, tensor: Tensor) -> Tensor:
         """The rows of a tensor that belong to it."""

@@ -36,8 +36,8 @@ from audit.plugin.reducers import (
     Layer,
     MapReducer,
     Reducer,
+    Rendition,
     ScoreReducer,
-    Version,
 )
 from audit.plugin.result import AuditResult
 from audit.plugin.values import Measured, Status, Value
@@ -62,7 +62,7 @@ __all__ = [
     "ScoreReducer",
     "GradientReducer",
     "Batch",
-    "Version",
+    "Rendition",
     "Alteration",
     "PLAIN",
     "LayerBirths",

@@ -45,21 +45,21 @@ class Batch:
     """Images on their way through the network.
 
     Attributes:
-        version: Which version of the sample they belong to, as the reducer declares it.
+        rendition: Which rendition of the sample they belong to, as the reducer declares it.
         rows: Shape (b,): the position of each image in the sample; empty where an image is made
             of several.
         labels: Shape (b,), the class of each image, on the device.
         images: Shape (b, channels, height, width), prepared as the network expects.
     """
 
-    version: Version
+    rendition: Rendition
     rows: Int64[np.ndarray, " b"]
     labels: torch.Tensor
     images: torch.Tensor
 
 
 class Alteration(abc.ABC):
-    """A version of the sample in the making: batches in, altered batches out."""
+    """A rendition of the sample in the making: batches in, altered batches out."""
 
     @abc.abstractmethod
     def feed(self, batch: Batch) -> Iterable[Batch]:
@@ -74,11 +74,11 @@ class Alteration(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Version:
+class Rendition:
     """The training sample as it is, altered, or mixed: what a pass is made over.
 
-    Two versions are the same if all their fields are equal; reducers of the same version share its
-    forward pass. `audit.data.versions` has the usual ones.
+    Two renditions are the same if all their fields are equal; reducers of the same rendition share
+    its forward pass. `audit.data.renditions` has the usual ones.
 
     Attributes:
         name: One word, such as "flip".
@@ -87,9 +87,9 @@ class Version:
         start: View → what alters the sample's batches; None leaves them as they are. Randomness
             comes from `view.generator`, drawn for the whole sample beforehand, so that neither
             batches nor share change what is drawn for an image.
-        mixes: Whether its images are made of several; a share of such a version is a version of its
+        mixes: Whether its images are made of several; a share of such a rendition is one of its
             own.
-        same_as: Data configuration → the version that is identical for such images (saturation of
+        same_as: Data configuration → the rendition that is identical for such images (saturation of
             grey images is no change), so that it is not computed again; None: no other.
     """
 
@@ -97,29 +97,29 @@ class Version:
     share: float = 1.0
     start: Callable[[TrainView], Alteration] | None = None
     mixes: bool = False
-    same_as: Callable[[DataConfig], Version | None] | None = None
+    same_as: Callable[[DataConfig], Rendition | None] | None = None
 
-    def on(self, share: float) -> Version:
-        """The same version of a share of the sample."""
+    def on(self, share: float) -> Rendition:
+        """The same rendition of a share of the sample."""
         return dataclasses.replace(self, share=share)
 
 
 #: The sample as it is.
-PLAIN = Version("plain")
+PLAIN = Rendition("plain")
 
 
 class Reducer(abc.ABC):
     """What one measure keeps of a pass; subclass one of the kinds below.
 
     Class attributes:
-        versions: The versions of the sample it is given. For every stretch of the sample, batches
-            come in this order.
+        renditions: Of the sample, those it is given. For every stretch of the sample, batches come
+            in this order.
 
     Args:
         view: The checkpoint; neither births nor outputs of it are known yet.
     """
 
-    versions: ClassVar[tuple[Version, ...]] = (PLAIN,)
+    renditions: ClassVar[tuple[Rendition, ...]] = (PLAIN,)
 
     @abc.abstractmethod
     def __init__(self, view: TrainView) -> None: ...

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import softmax
 
-from audit.data.versions import AUGMENTATIONS
+from audit.data.renditions import AUGMENTATIONS
 from audit.plugin import Batch, MeasureEntry, Part, ScoreReducer, TrainView, Value
 
 if TYPE_CHECKING:
@@ -24,17 +24,19 @@ WEIGHTS = {
     "erase": 2.0,
 }
 
-#: Every tenth image is altered: seven versions then cost less than one pass over the sample.
+#: Every tenth image is altered: seven renditions then cost less than one pass over the sample.
 SHARE = 1 / 10
 
 
 class AlteredPredictions(ScoreReducer):
-    """Which images are altered, and for each version their predicted class and its probability."""
+    """Which images are altered, and for each rendition the predicted class and its probability."""
 
-    versions = tuple(version.on(SHARE) for version in AUGMENTATIONS)
+    renditions = tuple(rendition.on(SHARE) for rendition in AUGMENTATIONS)
 
     def __init__(self, view: TrainView) -> None:
-        self._kept: dict[str, list[np.ndarray]] = {version.name: [] for version in AUGMENTATIONS}
+        self._kept: dict[str, list[np.ndarray]] = {
+            rendition.name: [] for rendition in AUGMENTATIONS
+        }
 
     def update(self, batch: Batch, scores: Tensor) -> None:
         """Keep three numbers for each image."""
@@ -42,13 +44,13 @@ class AlteredPredictions(ScoreReducer):
         confidence = np.full(len(logits), np.nan)
         finite = np.isfinite(logits).all(axis=1)
         confidence[finite] = softmax(logits[finite], axis=1).max(1)
-        self._kept[batch.version.name].append(
+        self._kept[batch.rendition.name].append(
             np.stack([batch.rows.astype(float), logits.argmax(1), confidence])
         )
 
-    def of(self, version: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, rendition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of the sample, predicted classes, and their probabilities (NaN: not finite)."""
-        rows, predicted, confidence = np.concatenate(self._kept[version], axis=1)
+        rows, predicted, confidence = np.concatenate(self._kept[rendition], axis=1)
         return rows.astype(np.int64), predicted.astype(np.int64), confidence
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from audit.data.versions import MIXED
+from audit.data.renditions import MIXED
 from audit.plugin import Batch, MeasureEntry, ScoreReducer, TrainView, Value
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class MixedPredictions(ScoreReducer):
     """How many averages of two images of a class are given that class."""
 
-    versions = (MIXED,)
+    renditions = (MIXED,)
 
     def __init__(self, view: TrainView) -> None:
         self.n = self.n_right = 0
@@ -33,8 +33,8 @@ def mixup_accuracy(view: TrainView) -> Value | float:
     """Share of averages of two training images of one class that are given that class, in [0, 1].
 
     Every image is averaged, pixel by pixel, with its predecessor among the images of its class;
-    see `audit.data.versions.MIXED`. Undefined where no class has two images, or where an output is
-    not finite.
+    see `audit.data.renditions.MIXED`. Undefined where no class has two images, or where an output
+    is not finite.
 
     Source:
         Natekar & Sharma, Representation Based Complexity Measures for Predicting Generalization in

@@ -62,7 +62,7 @@ class HoleArea(_MeanOverMaps):
 class HoleEntropy(_MeanOverMaps):
     """Entropy of the shares that a map's holes have of their total life."""
 
-    versions = (PLAIN.on(SHARE),)
+    renditions = (PLAIN.on(SHARE),)
 
     def numbers(self, maps: np.ndarray) -> np.ndarray:
         """Persistent entropy of H₁ on levels, NaN without a hole."""

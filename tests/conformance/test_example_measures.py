@@ -42,7 +42,7 @@ def test_example_takes_25_lines_and_imports_from_the_plugin_package(name):
     lines = (FOLDER / f"{name}.py").read_text("utf-8").splitlines()
     assert len([line for line in lines if line.strip()]) <= 25
     ours = {line.split()[1] for line in lines if line.startswith("from audit")}
-    assert ours <= {"audit.plugin", "audit.data.versions"}
+    assert ours <= {"audit.plugin", "audit.data.renditions"}
 
 
 @pytest.mark.parametrize("name", NAMES)

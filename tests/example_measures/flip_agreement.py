@@ -1,19 +1,19 @@
 """Whether mirror images are given the same class."""
 
-from audit.data.versions import FLIP
+from audit.data.renditions import FLIP
 from audit.plugin import PLAIN, MeasureEntry, ScoreReducer, hookimpl
 
 
 class Agreements(ScoreReducer):
     """Images whose class stays."""
 
-    versions = (PLAIN, FLIP)
+    renditions = (PLAIN, FLIP)
 
     def __init__(self, view):
         self.n, self.same = len(view.labels), 0
 
     def update(self, batch, scores):
-        if batch.version == PLAIN:
+        if batch.rendition == PLAIN:
             self.plain = scores.argmax(1)
         else:
             self.same += int((scores.argmax(1) == self.plain).sum())

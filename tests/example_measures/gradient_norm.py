@@ -6,7 +6,7 @@ from audit.plugin import PLAIN, GradientReducer, MeasureEntry, hookimpl
 class SquaredNorms(GradientReducer):
     """Squared norms of the gradients of every fourth image's loss."""
 
-    versions = (PLAIN.on(1 / 4),)
+    renditions = (PLAIN.on(1 / 4),)
 
     def __init__(self, view):
         self.total, self.n = 0.0, 0

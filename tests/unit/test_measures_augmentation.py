@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from audit.conformance import ArrayView
-from audit.data.versions import AUGMENTATIONS
+from audit.data.renditions import AUGMENTATIONS
 from audit.plugin import DataConfig
 from audit_measures.augmentation import SHARE, WEIGHTS, augmentation_consistency
 
@@ -21,7 +21,7 @@ def classifier(channels=1, side=8, n_classes=4, seed=0):
 
 def test_the_weights_are_the_published_ones():
     assert list(WEIGHTS.values()) == [6, 1, 2, 3, 1, 12, 2]
-    assert list(WEIGHTS) == [version.name for version in AUGMENTATIONS]
+    assert list(WEIGHTS) == [rendition.name for rendition in AUGMENTATIONS]
 
 
 def test_consistency_follows_its_formula_on_normalised_images():
@@ -37,15 +37,15 @@ def test_consistency_follows_its_formula_on_normalised_images():
 
     original = predict(pixels)
     kept = penalty = 0.0
-    for version in AUGMENTATIONS:
-        alteration = version.start(view)
+    for rendition in AUGMENTATIONS:
+        alteration = rendition.start(view)
         made = [batch.images for one in view.stretches() for batch in alteration.feed(one)]
         now = predict(view.pixels(torch.cat(made)))
         for k in range(0, 240, 10):
             same = bool(now.indices[k] == original.indices[k])
-            kept += WEIGHTS[version.name] * same
+            kept += WEIGHTS[rendition.name] * same
             shift = abs(float(now.values[k] - original.values[k]))
-            penalty += shift if same else WEIGHTS[version.name]
+            penalty += shift if same else WEIGHTS[rendition.name]
     values = augmentation_consistency(view)
     assert 0.1 < values[""] < 0.9
     assert values[""] == pytest.approx(kept / (27 * 24), abs=1e-12)

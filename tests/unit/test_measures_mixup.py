@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from audit.conformance import ArrayView
-from audit.data.versions import MIXED
+from audit.data.renditions import MIXED
 from audit_measures.mixup import mixup_accuracy
 
 

@@ -1,4 +1,4 @@
-"""Versions of a sample: what is done to pixels, against other programs' and by hand."""
+"""Renditions of a sample: what is done to pixels, against other programs' and by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional as reference
 
 from audit.conformance import ArrayView
-from audit.data.versions import (
+from audit.data.renditions import (
     AUGMENTATIONS,
     FLIP,
     FLIP_SATURATION,
@@ -28,10 +28,10 @@ def altered(pixels, batch_size=16):
     """Every augmentation of these pixels, by name."""
     view = view_of(pixels, batch_size)
     found = {}
-    for version in AUGMENTATIONS:
-        alteration = version.start(view)
+    for rendition in AUGMENTATIONS:
+        alteration = rendition.start(view)
         made = [batch for stretch in view.stretches() for batch in alteration.feed(stretch)]
-        found[version.name] = torch.cat([batch.images for batch in made])
+        found[rendition.name] = torch.cat([batch.images for batch in made])
     return found
 
 
@@ -41,22 +41,22 @@ def pixels():
 
 
 def test_augmentations_agree_with_torchvision(pixels):
-    versions = altered(pixels)
+    renditions = altered(pixels)
     flipped = reference.horizontal_flip(pixels)
-    assert torch.equal(versions["flip"], flipped)
+    assert torch.equal(renditions["flip"], flipped)
     for name, source in (("saturation", pixels), ("flip_saturation", flipped)):
-        factors = view_of(pixels).generator(f"version {name}").uniform(0.6, 1.6, 5)
+        factors = view_of(pixels).generator(f"rendition {name}").uniform(0.6, 1.6, 5)
         expected = torch.stack(
             [
                 reference.adjust_saturation(image, float(factor))
                 for image, factor in zip(source, factors, strict=True)
             ]
         )
-        torch.testing.assert_close(versions[name], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(renditions[name], expected, atol=1e-6, rtol=0)
     inner = reference.center_crop(pixels, [30, 30])
     expected = reference.resize(inner, [32, 32], antialias=False)
-    torch.testing.assert_close(versions["centre_crop"], expected, atol=1e-6, rtol=0)
-    assert torch.equal(versions["brightness"], (pixels + 0.5).clamp(max=1))
+    torch.testing.assert_close(renditions["centre_crop"], expected, atol=1e-6, rtol=0)
+    assert torch.equal(renditions["brightness"], (pixels + 0.5).clamp(max=1))
 
 
 def test_sobel_is_the_horizontal_gradient(pixels):
@@ -68,7 +68,7 @@ def test_sobel_is_the_horizontal_gradient(pixels):
 
 
 def test_erase_blackens_one_rectangle_per_image_and_nothing_else(pixels):
-    boxes = draw_boxes(view_of(pixels).generator("version erase"), 5, 32, 32)
+    boxes = draw_boxes(view_of(pixels).generator("rendition erase"), 5, 32, 32)
     erased = altered(pixels)["erase"]
     for image, before, (top, left, height, width) in zip(
         erased, pixels, boxes.tolist(), strict=True
@@ -88,9 +88,9 @@ def test_what_is_drawn_does_not_depend_on_the_batch_size(pixels, batch_size):
 
 def test_saturation_leaves_grey_images_alone(pixels):
     grey = pixels[:, :1]
-    versions = altered(grey)
-    assert torch.equal(versions["saturation"], grey)
-    assert torch.equal(versions["flip_saturation"], grey.flip(-1))
+    renditions = altered(grey)
+    assert torch.equal(renditions["saturation"], grey)
+    assert torch.equal(renditions["flip_saturation"], grey.flip(-1))
     config = DataConfig((1, 32, 32), (0.5,), (0.5,))
     assert SATURATION.same_as(config) == PLAIN
     assert FLIP_SATURATION.same_as(config) == FLIP
@@ -111,7 +111,7 @@ def test_rectangles_lie_within_the_image(height, width):
 @pytest.mark.parametrize("side", [1, 2, 3, 7])
 def test_tiny_images_keep_their_shape(side):
     tiny = torch.rand(2, 1, side, side)
-    assert {version.shape for version in altered(tiny).values()} == {tiny.shape}
+    assert {rendition.shape for rendition in altered(tiny).values()} == {tiny.shape}
 
 
 def test_alterations_leave_the_images_they_are_given(pixels):

@@ -1,7 +1,7 @@
-"""The usual versions of a training sample: altered in ways that keep the class, and mixed.
+"""The usual renditions of a training sample: altered in ways that keep the class, and mixed.
 
 `AUGMENTATIONS` are the seven of Aithal, Kashyap & Subramanyam (arXiv 2101.06459), `MIXED` averages
-pairs of images of one class. Reducers of different measures that name the same version share its
+pairs of images of one class. Reducers of different measures that name the same rendition share its
 forward pass.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from audit.plugin import PLAIN, Alteration, Batch, DataConfig, TrainView, Version
+from audit.plugin import PLAIN, Alteration, Batch, DataConfig, Rendition, TrainView
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +39,12 @@ class OnPixels(Alteration):
         return (dataclasses.replace(batch, images=self._view.normalised(pixels)),)
 
 
-def _grey_is_plain(config: DataConfig) -> Version | None:
+def _grey_is_plain(config: DataConfig) -> Rendition | None:
     """Saturation changes nothing in images of one channel."""
     return PLAIN if config.input_size[0] == 1 else None
 
 
-def _grey_is_flip(config: DataConfig) -> Version | None:
+def _grey_is_flip(config: DataConfig) -> Rendition | None:
     """Nor does it after mirroring."""
     return FLIP if config.input_size[0] == 1 else None
 
@@ -65,11 +65,11 @@ def _flip_saturation(view: TrainView) -> Alteration:
 
 def _saturation_factors(view: TrainView, name: str) -> np.ndarray:
     """One factor in [0.6, 1.6) for each image of the sample, shape (n,)."""
-    return view.generator(f"version {name}").uniform(0.6, 1.6, len(view.labels))
+    return view.generator(f"rendition {name}").uniform(0.6, 1.6, len(view.labels))
 
 
 def _saturate(pixels: Tensor, factors: np.ndarray) -> Tensor:
-    """Blend each image with its grey version; a grey image stays as it is."""
+    """Blend each image with its grey rendition; a grey image stays as it is."""
     if pixels.shape[1] == 1:
         return pixels
     factor = pixels.new_tensor(factors)[:, None, None, None]
@@ -114,7 +114,7 @@ def _brightness(view: TrainView) -> Alteration:
 def _erase(view: TrainView) -> Alteration:
     """Set one rectangle of each image to black."""
     _, height, width = view.data_config.input_size
-    boxes = draw_boxes(view.generator("version erase"), len(view.labels), height, width)
+    boxes = draw_boxes(view.generator("rendition erase"), len(view.labels), height, width)
 
     def alter(pixels: Tensor, rows: np.ndarray) -> Tensor:
         erased = pixels.clone()
@@ -183,14 +183,14 @@ class _Ring(Alteration):
         return (Batch(MIXED, rows, like.new_tensor(classes), torch.stack(pairs)),)
 
 
-FLIP: Final = Version("flip", start=_flip)
-SATURATION: Final = Version("saturation", start=_saturation, same_as=_grey_is_plain)
-CENTRE_CROP: Final = Version("centre_crop", start=_centre_crop)
-SOBEL: Final = Version("sobel", start=_sobel)
-BRIGHTNESS: Final = Version("brightness", start=_brightness)
-FLIP_SATURATION: Final = Version("flip_saturation", start=_flip_saturation, same_as=_grey_is_flip)
-ERASE: Final = Version("erase", start=_erase)
-MIXED: Final = Version("mixed", start=_Ring, mixes=True)
+FLIP: Final = Rendition("flip", start=_flip)
+SATURATION: Final = Rendition("saturation", start=_saturation, same_as=_grey_is_plain)
+CENTRE_CROP: Final = Rendition("centre_crop", start=_centre_crop)
+SOBEL: Final = Rendition("sobel", start=_sobel)
+BRIGHTNESS: Final = Rendition("brightness", start=_brightness)
+FLIP_SATURATION: Final = Rendition("flip_saturation", start=_flip_saturation, same_as=_grey_is_flip)
+ERASE: Final = Rendition("erase", start=_erase)
+MIXED: Final = Rendition("mixed", start=_Ring, mixes=True)
 
 AUGMENTATIONS: Final = (
     *(FLIP, SATURATION, CENTRE_CROP, SOBEL, BRIGHTNESS, FLIP_SATURATION, ERASE),
