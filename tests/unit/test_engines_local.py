@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from programs import run_program, start_program
 
 import audit_engines
-from audit.errors import CheckpointError, MeasureError
+from audit.errors import CheckpointError, ConfigError, MeasureError
 from audit.plugin.registry import Registry
 from audit_engines.local import run
 
@@ -62,6 +63,11 @@ def die_once(path):
     return "second time"
 
 
+def die_and_count(folder):
+    (Path(folder) / str(time.monotonic_ns())).touch()
+    os._exit(7)
+
+
 def report_threads(_):
     import torch
 
@@ -88,7 +94,9 @@ def quiet_aborts():
 
 
 def test_plugin_provides_the_local_engine():
-    assert Registry({"engines": audit_engines}).engine("local").run is run
+    entry = Registry({"engines": audit_engines}).engine("local")
+    assert entry.run is run
+    assert entry.options == ("retries",)
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2])
@@ -146,6 +154,30 @@ def test_run_when_workers_die_costs_only_their_own_tasks():
 
 def test_run_tries_a_task_again_when_its_worker_dies(tmp_path):
     assert outcomes(die_once, [str(tmp_path / "marker")], 1) == {0: "second time"}
+
+
+@pytest.mark.parametrize(
+    ("n_retries", "said"), [(0, ""), (2, ", and again all 2 times it was run alone")]
+)
+def test_run_retries_as_often_as_it_is_told(tmp_path, n_retries, said):
+    found = dict(run(die_and_count, [str(tmp_path)], 1, {"retries": n_retries}))
+    assert str(found[0]) == f"worker process died (exit code 7){said}"
+    assert len(os.listdir(tmp_path)) == 1 + n_retries
+
+
+def test_run_refuses_options_that_it_does_not_have():
+    message = (
+        "unknown option 'retry'; did you mean 'retries'? the options of engine local are retries"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        run(double, [1], 1, {"retry": 2})
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, "1", True, None])
+def test_run_refuses_retries_that_are_no_number(value):
+    message = f"option retries of engine local must be a whole number, 0 or more; found {value!r}"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        run(double, [1], 0, {"retries": value})
 
 
 @pytest.mark.parametrize("n_workers", [0, 1])
