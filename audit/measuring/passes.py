@@ -163,14 +163,13 @@ class Passes:
                 identity = _identity(rendition, network.data_config)
                 stream = streams.setdefault(identity, _Stream(identity, []))
                 stream.riders.append(_Rider(reducer, rendition, key in essential))
-        order = sorted(streams.values(), key=lambda stream: stream.rendition != PLAIN)
-        for stream in order:
+        self._streams = sorted(streams.values(), key=lambda stream: stream.rendition != PLAIN)
+        for stream in self._streams:
             start = stream.rendition.start
-            if start is not None:
+            if start is not None and stream.riders:
                 alteration, error = attempt(functools.partial(start, view))
                 stream.alteration = alteration
                 self._note(stream, error)
-        self._streams = order
 
     def run(self) -> None:
         """Make the passes.

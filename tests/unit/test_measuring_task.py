@@ -1,0 +1,121 @@
+"""A task works with the plugins and libraries that the run was planned with, or not at all."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from test_views import PLUGINS, digits, network, subject_of
+
+import audit_measures
+from audit.errors import PluginError
+from audit.measuring.subject import Provided, installed_libraries
+from audit.measuring.task import Task, audit_checkpoint, check_versions, provided
+from audit.network.saving import write_weights
+from audit.plugin.registry import Registry
+from audit.store import Store
+
+REGISTRY = Registry({**PLUGINS, "measures": audit_measures}, {"measures": "genaudit 1"})
+
+
+def planned(**changes):
+    """A subject planned with what `REGISTRY` has."""
+    timm, data = REGISTRY.models["timm"], REGISTRY.datasets["digits"]
+    fields = {
+        "model_source": Provided("timm", timm.version),
+        "data_source": Provided("digits", data.version),
+    }
+    return subject_of(None, **{**fields, **changes})
+
+
+def task_of(*measures, **changes):
+    return Task(planned(**changes), measures, Path("cache"))
+
+
+def refusal(task):
+    with pytest.raises(PluginError) as caught:
+        check_versions(task, REGISTRY)
+    return str(caught.value)
+
+
+PARAMETERS = Provided("parameters", "1", "genaudit 1")
+
+
+def test_a_task_with_the_same_versions_is_taken():
+    check_versions(task_of(PARAMETERS), REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (
+            Provided("parameters", "0", "genaudit 1"),
+            "measure 'parameters' has version 1 (of genaudit 1) in this worker, but the run was "
+            "planned with version 0 (of genaudit 1): install the same plugins everywhere",
+        ),
+        (
+            Provided("parameters", "1", "genaudit 2"),
+            "measure 'parameters' has version 1 (of genaudit 1) in this worker, but the run was "
+            "planned with version 1 (of genaudit 2): install the same plugins everywhere",
+        ),
+        (
+            Provided("unheard_of", "3"),
+            "measure 'unheard_of' has no plugin in this worker, but the run was planned with "
+            "version 3: install the same plugins everywhere",
+        ),
+    ],
+)
+def test_a_measure_of_another_version_is_refused_with_both_named(measure, message):
+    assert refusal(task_of(PARAMETERS, measure)) == message
+
+
+def test_sources_of_other_versions_are_refused_with_both_named():
+    version = REGISTRY.models["timm"].version
+    assert refusal(task_of(model_source=Provided("timm", "0"))) == (
+        f"model source 'timm' has version {version} in this worker, but the run was planned with "
+        "version 0: install the same plugins everywhere"
+    )
+    assert refusal(task_of(data_source=Provided("digits", "0"))) == (
+        "dataset 'digits' has version 1 in this worker, but the run was planned with version 0: "
+        "install the same plugins everywhere"
+    )
+
+
+def test_a_library_of_another_version_is_refused_with_both_named():
+    here = installed_libraries()
+    subject = planned(libraries={**here, "torch": "0.1"})
+    assert refusal(Task(subject, (), Path("cache"))) == (
+        f"this worker has torch {here['torch']}, but the run was planned with torch 0.1: install "
+        "the same versions everywhere"
+    )
+
+
+def test_a_cold_checkpoint_reads_nothing_twice_and_a_warm_one_reads_one_entry(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.fsync", lambda number: None)
+    weights = tmp_path / "w.safetensors"
+    write_weights(network(), weights, {})
+    subject = subject_of(weights)
+    measures = REGISTRY.select_measures()
+    store = Store(tmp_path / "cache")
+    assert audit_checkpoint(subject, measures, store, REGISTRY).failures == {}
+    assert store.n_reads == 0
+    rows = subject.row_key(provided(REGISTRY, measures), ("clique", "cubical"))
+    assert store.get(rows) is not None
+    assert store.n_reads == 1
+    again = Store(store.root)
+    moved = dataclasses.replace(subject, name="renamed")
+    assert audit_checkpoint(moved, measures, again, REGISTRY).failures == {}
+    entries = len(measures) + len(("logits", "facts", "clique", "cubical"))
+    assert again.n_reads == entries
+    assert len(digits()[0].labels) == 30
+
+
+def test_passes_of_a_checkpoint_are_in_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda number: None)
+    weights = tmp_path / "w.safetensors"
+    write_weights(network(), weights, {})
+    store = Store(tmp_path / "cache")
+    audit_checkpoint(subject_of(weights), REGISTRY.select_measures(), store, REGISTRY)
+    [line] = [line for line in store.ledger() if line.get("stage") == "passes"]
+    assert line["passes"] == 2.5  # grey images: one, mixed, and five tenths altered
