@@ -138,6 +138,14 @@ def test_private_modules_stay_in_their_folder(path):
                 assert home == owner or home.startswith(f"{owner}."), name
 
 
+def test_what_plugins_may_use_stands_in_the_docstring_of_the_plugin_package():
+    doc = ast.get_docstring(ast.parse((ROOT / "audit/plugin/__init__.py").read_text("utf-8")))
+    page = (ROOT / "docs/plugins.md").read_text("utf-8")
+    for name in FOR_PLUGINS - {"plugin"}:
+        assert f"`audit.{name}`" in doc, name
+        assert f"`audit.{name}`" in page, name
+
+
 FOLDERS = ["data", "network", "topology", "measuring", "store", "folder", "runs", "zoo"]
 
 
