@@ -84,9 +84,7 @@ class _Stream:
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Which of these rows of the sample are used, shape (b,), bool."""
-        shares = {rider.rendition.share for rider in self.riders}
-        used: np.ndarray = np.logical_or.reduce([chosen_rows(rows, s) for s in shares])
-        return used
+        return _in_any(rows, {rider.rendition.share for rider in self.riders})
 
 
 def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
@@ -97,6 +95,12 @@ def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
         [0, 4]
     """
     used: np.ndarray = np.floor(rows * share) > np.floor((rows - 1) * share)
+    return used
+
+
+def _in_any(rows: np.ndarray, shares: Iterable[float]) -> np.ndarray:
+    """Which rows at least one of these shares uses, shape (b,), bool."""
+    used: np.ndarray = np.logical_or.reduce([chosen_rows(rows, share) for share in shares])
     return used
 
 
@@ -232,7 +236,7 @@ class Passes:
         wanted = [type(rider.reducer) for rider in stream.riders]
         specs = self._network.specs() if _any(wanted, MapReducer) else ()
         layers = [spec.layer for spec in specs]
-        parts = [_Part(rider, batch) for rider in stream.riders]
+        parts = _parts(stream.riders, batch)
 
         def consume(index: int, maps: Tensor) -> None:
             for part in parts:
@@ -252,16 +256,19 @@ class Passes:
                         self._hand(part, (part.of(features[0]),))
                     if isinstance(part.rider.reducer, ScoreReducer):
                         self._hand(part, (part.of(scores),))
-        for part in parts:
-            if isinstance(part.rider.reducer, GradientReducer):
-                self._gradients(part)
+        riders = [r for r in stream.riders if isinstance(r.reducer, GradientReducer)]
+        if riders:
+            self._gradients(riders, batch)
 
-    def _gradients(self, part: _Part) -> None:
-        """Gradients of each image's loss, to one reducer."""
-        for rows, gradients in image_gradients(
-            self._network.module, part.batch.images, part.batch.labels
-        ):
-            self._hand(_Part(part.rider, _slice(part.batch, rows)), (gradients,))
+    def _gradients(self, riders: Sequence[_Rider], batch: Batch) -> None:
+        """Gradients of each image's loss, made once for all who want them."""
+        shares = {rider.rendition.share for rider in riders}
+        if len(batch.rows):
+            batch = _part(batch, _in_any(batch.rows, shares))
+        network = self._network.module
+        for rows, gradients in image_gradients(network, batch.images, batch.labels):
+            for part in _parts(riders, _slice(batch, rows)):
+                self._hand(part, ({name: part.of(g) for name, g in gradients.items()},))
 
     def _hand(self, part: _Part, what: tuple[Any, ...]) -> None:
         """Hand something to one reducer, if it still rides."""
@@ -287,6 +294,12 @@ class _Part:
     def of(self, tensor: Tensor) -> Tensor:
         """The rows of a tensor that belong to it."""
         return tensor if self._used is None else tensor[self._used.to(tensor.device)]
+
+
+def _parts(riders: Iterable[_Rider], batch: Batch) -> list[_Part]:
+    """What of a batch belongs to each rider; those that have nothing of it are left out."""
+    parts = [_Part(rider, batch) for rider in riders]
+    return [part for part in parts if len(part.batch.images)]
 
 
 def _part(batch: Batch, used: np.ndarray) -> Batch:

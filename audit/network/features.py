@@ -38,7 +38,7 @@ class FeatureTap:
         """
         found: list[Tensor] = []
         if not self.path:
-            found.append(_timm_features(module, images))
+            found.append(_timm_features(module, images.clone()))
             yield found
             return
 

@@ -13,6 +13,7 @@ from torch import nn
 from audit.conformance import ArrayView
 from audit.data.renditions import FLIP, MIXED, SATURATION
 from audit.errors import MeasureError
+from audit.measuring import passes
 from audit.measuring.passes import chosen_rows, planned_passes
 from audit.measuring.view import Wanted
 from audit.plugin import (
@@ -125,6 +126,7 @@ def test_shares_of_one_rendition_ride_on_one_pass_with_their_own_rows():
         noted = view.reduced(kind).noted
         assert [row for _, rows, _ in noted for row in rows] == list(range(0, 20, step))
         assert {rendition for rendition, *_ in noted} == set(kind.renditions)
+        assert all(rows for _, rows, _ in noted)
     assert view.n_forwarded == 20 + 10
 
 
@@ -163,6 +165,24 @@ def test_gradients_are_those_of_single_images():
     probabilities = torch.from_numpy(view.logits()).softmax(1)[::4]
     expected = probabilities - nn.functional.one_hot(torch.from_numpy(view.labels[::4]), 3)
     torch.testing.assert_close(torch.cat([value for *_, value in noted]), expected)
+
+
+def test_gradients_are_made_once_for_all_who_want_them(monkeypatch):
+    made = []
+    real = passes.image_gradients
+    monkeypatch.setattr(
+        passes,
+        "image_gradients",
+        lambda m, images, y: made.append(len(images)) or real(m, images, y),
+    )
+    kinds = [noting(GradientReducer, (PLAIN.on(share),)) for share in (1 / 4, 1 / 2, 1 / 5)]
+    view = view_of(reducers=kinds, batch_size=3)
+    view.logits()
+    assert sum(made) == len({*range(0, 20, 4), *range(0, 20, 2), *range(0, 20, 5)})
+    for kind, step in zip(kinds, (4, 2, 5), strict=True):
+        noted = view.reduced(kind).noted
+        assert [row for _, rows, _ in noted for row in rows] == list(range(0, 20, step))
+        assert all(rows and len(rows) == len(value) for _, rows, value in noted)
 
 
 def failing(where):

@@ -29,7 +29,7 @@ def refuse(*given):
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    """The plan of a zoo of six: four that fit, one of another shape, one that is no weights file."""
+    """The plan of a zoo of six: four fit, one has another shape, one is no weights file."""
     for number in range(4):
         module = network()
         with torch.no_grad():
