@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -214,7 +214,7 @@ def changed(before, after):
     return found
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40)
 @given(name=st.sampled_from(sorted(FILES)), seed=st.integers(0, 2**16))
 def test_a_byte_of_any_file_changes_the_keys_of_what_reads_it(user, name, seed):
     path = user / name
