@@ -191,7 +191,7 @@ def test_what_decides_no_number_is_part_of_no_key(user, genaudit, tmp_path, monk
     def refuse(*arguments):
         raise AssertionError("a network was built although everything is cached")
 
-    monkeypatch.setattr("audit.measuring.view.CheckpointView._network", refuse)
+    monkeypatch.setattr("audit.measuring.checkpoint.CheckpointView._network", refuse)
     config = with_sections(user, '[reports.html]\ntitle = "T"\n[engine]\nname = "local"\n')
     assert genaudit("run", config, "-o", out).code == 0
     assert {name: (out / name).read_bytes() for name in TABLES} == before
