@@ -11,7 +11,13 @@ import pandas as pd
 import pytest
 
 import audit.plugin
-from audit.conformance import check_dataset, check_engine, check_model, check_reporter
+from audit.conformance import (
+    check_dataset,
+    check_engine,
+    check_measure,
+    check_model,
+    check_reporter,
+)
 from audit.plugin import AuditResult, TrainView
 from audit.plugin.registry import HOOKS, Registry, installed
 from audit.runs.config import (
@@ -163,6 +169,8 @@ def test_examples_of_plugins_keep_their_contracts(text, tmp_path):
     exec(compile(text, "plugins.md", "exec"), vars(plugin))
     registry = Registry({"example": plugin})
     assert len(registry.owners) == 1
+    for measure in registry.measures.values():
+        check_measure(measure)
     for model in registry.models.values():
         check_model(model, model.names()[0], {"num_classes": 2})
     for dataset in registry.datasets.values():
