@@ -146,6 +146,12 @@ class CheckpointView(NetworkView):
                 PLAIN, np.arange(start, stop), labels[start:stop].to(device), batch.to(device)
             )
 
+    def _first(self, n_images: int) -> Tensor:
+        """A few images, decoded without the rest of their batch."""
+        images = self._prepared()
+        few = images[:n_images].clone() if images is not None else self._load(0, n_images)
+        return few.to(self._subject.device)
+
     def _load(self, start: int, stop: int) -> Tensor:
         """Decode and prepare a stretch of the sample."""
         indices = self._subject.sample.indices[start:stop]

@@ -7,6 +7,7 @@ handed over from the same pass. Renditions that are identical for the images at 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import torch
 
-from audit.measuring._boundary import attempt
+from audit.measuring._boundary import attempt, forget_locals
 from audit.network.forward import stream_maps
 from audit.network.gradients import image_gradients
 from audit.network.scores import class_scores
@@ -82,10 +83,6 @@ class _Stream:
     riders: list[_Rider]
     alteration: Alteration | None = None
 
-    def rows(self, rows: np.ndarray) -> np.ndarray:
-        """Which of these rows of the sample are used, shape (b,), bool."""
-        return _in_any(rows, {rider.rendition.share for rider in self.riders})
-
 
 def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
     """Which rows an evenly spaced share of the sample uses, the first among them; shape (b,), bool.
@@ -98,10 +95,11 @@ def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
     return used
 
 
-def _in_any(rows: np.ndarray, shares: Iterable[float]) -> np.ndarray:
-    """Which rows at least one of these shares uses, shape (b,), bool."""
-    used: np.ndarray = np.logical_or.reduce([chosen_rows(rows, share) for share in shares])
-    return used
+def _used_by(riders: Iterable[_Rider], batch: Batch) -> Batch:
+    """The images of a batch that somebody's share of the sample holds; all where rows are empty."""
+    shares = {rider.rendition.share for rider in riders}
+    used = np.logical_or.reduce([chosen_rows(batch.rows, share) for share in shares])
+    return _part(batch, used)
 
 
 def _identity(rendition: Rendition, config: DataConfig | None) -> Rendition:
@@ -124,16 +122,14 @@ def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = 
     """
     entries = list(entries)
     shares: dict[Rendition, float] = {PLAIN: 1.0}
-    gradients = 0.0
+    gradients: dict[Rendition, float] = {}
     for reducer in {reducer for entry in entries for reducer in entry.reducers}:
+        costs = gradients if issubclass(reducer, GradientReducer) else shares
         for rendition in reducer.renditions:
-            if issubclass(reducer, GradientReducer):
-                gradients = max(gradients, rendition.share)
-            else:
-                identity = _identity(rendition, config)
-                shares[identity] = max(shares.get(identity, 0.0), rendition.share)
+            identity = _identity(rendition, config)
+            costs[identity] = max(costs.get(identity, 0.0), rendition.share)
     own = sum(entry.passes for entry in entries)
-    return sum(shares.values()) + GRADIENT_PASSES * gradients + own
+    return sum(shares.values()) + GRADIENT_PASSES * sum(gradients.values()) + own
 
 
 class Passes:
@@ -147,7 +143,8 @@ class Passes:
 
     Attributes:
         errors: Key → what its reducer raised.
-        n_images: Images that went forward through the network so far.
+        n_images: Images that went forward through the network so far; the gradients of one count as
+            three.
     """
 
     def __init__(
@@ -158,15 +155,18 @@ class Passes:
         essential: frozenset[Any] = frozenset(),
     ) -> None:
         self.errors: dict[Any, Exception] = {}
-        self.n_images = 0
+        self.n_images = 0.0
         self._network = network
         self._keys = {id(reducer): key for key, reducer in reducers.items()}
         streams: dict[Rendition, _Stream] = {}
         for key, reducer in reducers.items():
-            for rendition in type(reducer).renditions:
-                identity = _identity(rendition, network.data_config)
-                stream = streams.setdefault(identity, _Stream(identity, []))
-                stream.riders.append(_Rider(reducer, rendition, key in essential))
+            riders, error = attempt(
+                functools.partial(_riders, reducer, network.data_config, key in essential)
+            )
+            if error is not None:
+                self.errors[key] = forget_locals(error)
+            for identity, rider in riders or ():
+                streams.setdefault(identity, _Stream(identity, [])).riders.append(rider)
         self._streams = sorted(streams.values(), key=lambda stream: stream.rendition != PLAIN)
         for stream in self._streams:
             start = stream.rendition.start
@@ -185,9 +185,8 @@ class Passes:
             return
         for stretch in self._network.stretches():
             for stream in self._streams:
-                used = stream.rows(stretch.rows) if stream.riders else np.zeros(0, bool)
-                if used.any():
-                    self._feed(stream, _part(stretch, used))
+                if stream.riders and len((used := _used_by(stream.riders, stretch)).images):
+                    self._feed(stream, used)
         for stream in self._streams:
             alteration = stream.alteration
             if stream.riders and alteration is not None:
@@ -225,50 +224,59 @@ class Passes:
         """Leave a reducer behind on all renditions."""
         if rider.essential:
             raise error
-        self.errors.setdefault(self._keys[id(rider.reducer)], error)
+        self.errors.setdefault(self._keys[id(rider.reducer)], forget_locals(error))
         for stream in self._streams:
             stream.riders = [r for r in stream.riders if r.reducer is not rider.reducer]
 
     def _forward(self, stream: _Stream, batch: Batch) -> None:
         """One batch through the network, and to everyone who rides on this rendition."""
+        backward = [r for r in stream.riders if isinstance(r.reducer, GradientReducer)]
+        forward = [r for r in stream.riders if not isinstance(r.reducer, GradientReducer)]
+        for riders, hand_on in ((forward, self._activations), (backward, self._gradients)):
+            if riders and len((used := _used_by(riders, batch)).images):
+                hand_on(riders, used)
+
+    def _activations(self, riders: Sequence[_Rider], batch: Batch) -> None:
+        """Feature maps, features and scores of one forward pass, to all who want some of them."""
         module = self._network.module
-        self.n_images += len(batch.images)
-        wanted = [type(rider.reducer) for rider in stream.riders]
+        wanted = [type(rider.reducer) for rider in riders]
         specs = self._network.specs() if _any(wanted, MapReducer) else ()
-        layers = [spec.layer for spec in specs]
-        parts = _parts(stream.riders, batch)
+        tap = self._network.tap() if _any(wanted, FeatureReducer) else None
+        parts = _parts(riders, batch)
+        self.n_images += len(batch.images) * (2 if tap is not None and not tap.path else 1)
 
         def consume(index: int, maps: Tensor) -> None:
             for part in parts:
                 if isinstance(part.rider.reducer, MapReducer):
-                    self._hand(part, (layers[index], part.of(maps)))
+                    self._hand(part, (specs[index].layer, part.of(maps)))
 
-        if _any(wanted, MapReducer) or _any(wanted, FeatureReducer) or _any(wanted, ScoreReducer):
-            images = batch.images.clone()  # networks may change their input in place
-            if _any(wanted, FeatureReducer):
-                with torch.inference_mode(), self._network.tap().open(module, images) as features:
-                    scores = class_scores(stream_maps(module, specs, images, consume))
-            else:
-                features, scores = [], class_scores(stream_maps(module, specs, images, consume))
-            with torch.inference_mode():
-                for part in parts:
-                    if isinstance(part.rider.reducer, FeatureReducer):
-                        self._hand(part, (part.of(features[0]),))
-                    if isinstance(part.rider.reducer, ScoreReducer):
-                        self._hand(part, (part.of(scores),))
-        riders = [r for r in stream.riders if isinstance(r.reducer, GradientReducer)]
-        if riders:
-            self._gradients(riders, batch)
+        images = batch.images.clone()  # networks may change their input in place
+        with torch.inference_mode():
+            with tap.open(module, images) if tap is not None else _no_features() as features:
+                scores = class_scores(stream_maps(module, specs, images, consume))
+            for part in parts:
+                if isinstance(part.rider.reducer, FeatureReducer):
+                    self._hand(part, (part.of(features[0]),))
+                if isinstance(part.rider.reducer, ScoreReducer):
+                    self._hand(part, (part.of(scores),))
 
     def _gradients(self, riders: Sequence[_Rider], batch: Batch) -> None:
-        """Gradients of each image's loss, made once for all who want them."""
-        shares = {rider.rendition.share for rider in riders}
-        if len(batch.rows):
-            batch = _part(batch, _in_any(batch.rows, shares))
-        network = self._network.module
-        for rows, gradients in image_gradients(network, batch.images, batch.labels):
-            for part in _parts(riders, _slice(batch, rows)):
-                self._hand(part, ({name: part.of(g) for name, g in gradients.items()},))
+        """Gradients of each image's loss, made once for all who want them.
+
+        What goes wrong costs no other reducer.
+        """
+        self.n_images += GRADIENT_PASSES * len(batch.images)
+
+        def hand_on() -> None:
+            network = self._network.module
+            for rows, gradients in image_gradients(network, batch.images, batch.labels):
+                for part in _parts(riders, _slice(batch, rows)):
+                    self._hand(part, ({name: part.of(g) for name, g in gradients.items()},))
+
+        _, error = attempt(hand_on)
+        if error is not None:
+            for rider in riders:
+                self._leave(rider, error)
 
     def _hand(self, part: _Part, what: tuple[Any, ...]) -> None:
         """Hand something to one reducer, if it still rides."""
@@ -317,6 +325,21 @@ def _slice(batch: Batch, rows: slice) -> Batch:
     return dataclasses.replace(
         batch, rows=batch.rows[rows], labels=batch.labels[rows], images=batch.images[rows]
     )
+
+
+def _riders(
+    reducer: Reducer, config: DataConfig, essential: bool
+) -> list[tuple[Rendition, _Rider]]:
+    """What a reducer rides on: the rendition that is run, and the one that the reducer names."""
+    return [
+        (_identity(rendition, config), _Rider(reducer, rendition, essential))
+        for rendition in type(reducer).renditions
+    ]
+
+
+def _no_features() -> contextlib.AbstractContextManager[list[Tensor]]:
+    """What stands for a tap where nobody wants features."""
+    return contextlib.nullcontext([])
 
 
 def _all_of(make: Callable[..., Iterable[Batch]], *given: Batch) -> list[Batch]:

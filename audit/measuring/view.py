@@ -17,7 +17,7 @@ import numpy as np
 
 from audit.arrays import Features, Logits
 from audit.errors import UnavailableError
-from audit.measuring._boundary import attempt
+from audit.measuring._boundary import attempt, forget_locals
 from audit.measuring._kept import BirthReducer, FeaturesReducer, OutputReducer
 from audit.measuring.passes import Passes
 from audit.network.features import FeatureTap, find_features
@@ -77,12 +77,13 @@ class NetworkView(TrainView):
 
     Attributes:
         notes: What was chosen or converted when the weights were read, in words.
-        n_forwarded: Images that went through the network in shared passes so far.
+        n_forwarded: Images that went through the network in shared passes so far; the gradients of
+            one count as three.
     """
 
     def __init__(self, wanted: Wanted = Wanted()) -> None:
         self.notes: tuple[str, ...] = ()
-        self.n_forwarded = 0
+        self.n_forwarded = 0.0
         self._wanted = wanted
         self._entries: dict[str, Entry] = {}
         self._reduced: dict[type[Reducer], Reducer | Exception] = {}
@@ -116,11 +117,14 @@ class NetworkView(TrainView):
         """The class scores of prepared images."""
         return class_scores((self.module if module is None else module)(images))
 
+    def _first(self, n_images: int) -> Tensor:
+        """A few images to try the network on, nobody else's."""
+        return next(self.stretches()).images[:n_images].clone()
+
     @functools.cached_property
     def _specs(self) -> tuple[LayerSpec, ...]:
         """Where feature maps are taken."""
-        images = next(self.stretches()).images[:1].clone()
-        return choose_layers(self.module, images, self._paths)
+        return choose_layers(self.module, self._first(1), self._paths)
 
     def specs(self) -> tuple[LayerSpec, ...]:
         """Where feature maps are taken.
@@ -137,7 +141,7 @@ class NetworkView(TrainView):
 
     @functools.cached_property
     def _tap(self) -> FeatureTap:
-        return find_features(self.module, next(self.stretches()).images[:2].clone())
+        return find_features(self.module, self._first(2))
 
     def tap(self) -> FeatureTap:
         """Where features pass by.
@@ -251,7 +255,7 @@ class NetworkView(TrainView):
         """Make a measure's reducer; why it cannot be made is its outcome."""
         reducer, error = attempt(lambda: self._made(kind))
         if error is not None:
-            self._reduced[kind] = error
+            self._reduced[kind] = forget_locals(error)
         elif reducer is not None:
             reducers[kind] = reducer
 

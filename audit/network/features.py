@@ -43,7 +43,7 @@ class FeatureTap:
             return
 
         def see(part: nn.Module, inputs: tuple[Any, ...]) -> None:
-            found[:] = [inputs[0].flatten(1)]
+            found[:] = [inputs[0].flatten(1).clone()]  # the module may work in place
 
         handle = module.get_submodule(self.path).register_forward_pre_hook(see)
         try:
@@ -67,12 +67,13 @@ def find_features(module: nn.Module, images: Tensor) -> FeatureTap:
     if _has_timm_head(module):
         with torch.inference_mode(), contextlib.suppress(TypeError):
             wanted = _timm_features(module, images.clone())
-    seen: list[tuple[str, bool, Tensor]] = []
+    seen: dict[str, tuple[bool, Tensor]] = {}  # by path, its last call, in the order of these
 
     def see(path: str) -> Any:
         def hook(part: nn.Module, inputs: tuple[Any, ...]) -> None:
             if inputs and isinstance(inputs[0], torch.Tensor) and len(inputs[0]) == len(images):
-                seen.append((path, isinstance(part, torch.nn.Linear), inputs[0].clone()))
+                seen.pop(path, None)
+                seen[path] = (isinstance(part, torch.nn.Linear), inputs[0].clone())
 
         return hook
 
@@ -84,7 +85,7 @@ def find_features(module: nn.Module, images: Tensor) -> FeatureTap:
     finally:
         for handle in handles:
             handle.remove()
-    for path, is_linear, given in reversed(seen):
+    for path, (is_linear, given) in reversed(seen.items()):
         if wanted is None and is_linear and given.flatten(1).shape == given.shape:
             return FeatureTap(path)
         if wanted is not None and torch.equal(given.flatten(1), wanted):

@@ -50,13 +50,17 @@ def image_gradients(
                 found = together(parameters, images[part].clone(), labels[part])
             except (RuntimeError, NotImplementedError, ValueError):
                 batched = False  # such as operations in place, or without a batched form
-        yield part, found or _one_by_one(loss, parameters, images[part], labels[part])
+        if found is None:
+            found = _one_by_one(loss, parameters, images[part], labels[part])
+        yield part, found
 
 
 def _one_by_one(
     loss: Callable[..., Tensor], parameters: dict[str, Tensor], images: Tensor, labels: Tensor
 ) -> dict[str, Tensor]:
     """The same by an ordinary backward pass for each image."""
+    if not parameters:
+        return {}
     weights = {name: value.clone().requires_grad_() for name, value in parameters.items()}
     rows: list[tuple[Tensor, ...]] = []
     for image, label in zip(images, labels, strict=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from audit.errors import PluginError
 from audit.plugin.datasets import DataConfig
 
 if TYPE_CHECKING:
@@ -99,8 +100,19 @@ class Rendition:
     mixes: bool = False
     same_as: Callable[[DataConfig], Rendition | None] | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise PluginError(
+                f"rendition {self.name!r} must use a share of the sample in (0, 1]; "
+                f"found {self.share}"
+            )
+
     def on(self, share: float) -> Rendition:
-        """The same rendition of a share of the sample."""
+        """The same rendition of a share of the sample, in (0, 1].
+
+        Raises:
+            PluginError: The share is outside.
+        """
         return dataclasses.replace(self, share=share)
 
 
@@ -112,8 +124,8 @@ class Reducer(abc.ABC):
     """What one measure keeps of a pass; subclass one of the kinds below.
 
     Class attributes:
-        renditions: Of the sample, those it is given. For every stretch of the sample, batches come
-            in this order.
+        renditions: Of the sample, those it is given. For every stretch of the sample, the images as
+            they are (`PLAIN`) come before altered ones.
 
     Args:
         view: The checkpoint; neither births nor outputs of it are known yet.

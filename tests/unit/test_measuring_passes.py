@@ -1,27 +1,30 @@
 """Shared passes: one forward run for all who ride on a rendition, and nobody pays for another."""
 
 import gc
+import math
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from audit.conformance import ArrayView
 from audit.data.renditions import FLIP, MIXED, SATURATION
-from audit.errors import MeasureError
+from audit.errors import MeasureError, PluginError
 from audit.measuring import passes
-from audit.measuring.passes import chosen_rows, planned_passes
+from audit.measuring.passes import GRADIENT_PASSES, Passes, chosen_rows, planned_passes
 from audit.measuring.view import Wanted
+from audit.network.features import FeatureTap
 from audit.plugin import (
     PLAIN,
     Alteration,
     FeatureReducer,
     GradientReducer,
     MapReducer,
+    MeasureEntry,
     Rendition,
     ScoreReducer,
 )
@@ -204,8 +207,12 @@ def failing(where):
             raise ValueError("in start")
         return Broken()
 
+    def same_as(config):
+        if where == "same_as":
+            raise ValueError("in same_as")
+
     class Failing(ScoreReducer):
-        renditions = (Rendition("broken", start=start),)
+        renditions = (Rendition("broken", start=start, same_as=same_as),)
 
         def __init__(self, view):
             if where == "init":
@@ -218,7 +225,7 @@ def failing(where):
     return Failing
 
 
-@pytest.mark.parametrize("where", ["init", "start", "feed", "update", "end"])
+@pytest.mark.parametrize("where", ["init", "same_as", "start", "feed", "update", "end"])
 def test_a_reducer_that_fails_costs_itself_alone(where):
     bad, good = failing(where), noting(ScoreReducer, (PLAIN, FLIP))
     view = view_of(reducers=(bad, good))
@@ -274,3 +281,130 @@ def test_passes_are_as_planned(channels):
     planned = planned_passes(default, view.data_config)
     assert view.n_forwarded / 60 == pytest.approx(planned)
     assert planned == pytest.approx(2.7 if channels == 3 else 2.5)
+
+
+def test_a_share_is_balanced_over_the_classes_of_a_sample():
+    for per_class in (5, 8, 20):
+        rows = np.flatnonzero(chosen_rows(np.arange(6 * per_class), 1 / 8))
+        counts = np.bincount(rows // per_class, minlength=6)
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, math.nan])
+def test_a_share_outside_the_sample_is_refused(share):
+    with pytest.raises(PluginError) as caught:
+        FLIP.on(share)
+    assert str(caught.value) == (
+        f"rendition 'flip' must use a share of the sample in (0, 1]; found {share}"
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 20),
+    shares=st.lists(st.sampled_from([0.07, 0.1, 1 / 8, 0.3, 0.5, 1.0]), min_size=1, max_size=3),
+    batch_size=st.integers(1, 21),
+    rendition=st.sampled_from([PLAIN, FLIP]),
+)
+def test_each_is_given_its_rows_and_what_is_done_for_it_is_counted(
+    n, shares, batch_size, rendition
+):
+    kinds = [
+        noting(kind, (rendition.on(share),))
+        for share in shares
+        for kind in (ScoreReducer, MapReducer, GradientReducer)
+    ]
+    view = view_of(n, batch_size=batch_size, reducers=kinds)
+    for kind in kinds:
+        used = np.flatnonzero(chosen_rows(np.arange(n), kind.renditions[0].share))
+        noted = view.reduced(kind).noted
+        assert [row for _, rows, _ in noted for row in rows] == used.tolist()
+        assert all(len(rows) == len(value) > 0 for _, rows, value in noted)
+    used = sum(np.any([chosen_rows(np.arange(n), share) for share in shares], axis=0))
+    assert view.n_forwarded == n + used * (rendition != PLAIN) + GRADIENT_PASSES * used
+
+
+def test_a_forward_pass_runs_no_image_that_only_gradients_are_wanted_of():
+    scores, gradients = (
+        noting(ScoreReducer, (FLIP.on(1 / 10),)),
+        noting(GradientReducer, (FLIP.on(1 / 2),)),
+    )
+    view = view_of(reducers=(scores, gradients))
+    view.logits()
+    assert view.n_forwarded == 20 + 2 + GRADIENT_PASSES * 10
+    assert planned_passes([entry_of(scores, gradients)]) == pytest.approx(view.n_forwarded / 20)
+
+
+def entry_of(*reducers, passes=0.0):
+    return MeasureEntry(
+        name="m",
+        summary="",
+        compute=lambda view: 0.0,
+        version="1",
+        direction="none",
+        invariance="none",
+        cost="forward",
+        reducers=reducers,
+        passes=passes,
+    )
+
+
+def test_planned_passes_add_gradients_of_each_rendition_and_own_passes():
+    one = noting(GradientReducer, (PLAIN.on(0.1),))
+    two = noting(GradientReducer, (PLAIN.on(0.2), FLIP.on(0.1)))
+    half = noting(ScoreReducer, (FLIP.on(0.5),))
+    assert planned_passes([entry_of(one)]) == pytest.approx(1.3)
+    assert planned_passes([entry_of(one), entry_of(two, one)]) == pytest.approx(1 + 0.6 + 0.3)
+    assert planned_passes([entry_of(half), entry_of(half), entry_of(passes=2.0)]) == 3.5
+
+
+def test_a_plain_sample_comes_before_what_is_altered_however_declared():
+    noted = view_of(reducers=(kind := noting(ScoreReducer, (FLIP, PLAIN)),)).reduced(kind).noted
+    assert [rendition.name for rendition, *_ in noted] == ["plain", "flip"] * 3
+
+
+def test_gradients_that_fail_cost_no_other_reducer():
+    class Pair(nn.Module):
+        """Takes no image alone."""
+
+        def forward(self, images):
+            if len(images) == 1:
+                raise TypeError("one image alone")
+            return images.mean((2, 3)).expand(-1, 3)
+
+    bad, good = noting(GradientReducer), noting(ScoreReducer)
+    view = view_of(reducers=(bad, good), module=Pair(), batch_size=10)
+    assert len(view.reduced(good).noted) == 2
+    with pytest.raises(TypeError, match="one image alone"):
+        view.reduced(bad)
+
+
+def test_what_is_essential_fails_the_passes():
+    view = view_of()
+    with pytest.raises(ValueError, match="in update"):
+        Passes(view, view, {"key": failing("update")(view)}, frozenset({"key"})).run()
+
+
+def test_features_that_need_a_second_pass_are_counted(monkeypatch):
+    monkeypatch.setattr(
+        "audit.network.features._timm_features", lambda module, images: images.mean((2, 3))
+    )
+    kind = noting(FeatureReducer)
+    view = view_of(reducers=(kind,))
+    view._tap = FeatureTap("")
+    view.logits()
+    assert view.n_forwarded == 40
+
+
+def test_what_a_reducer_raised_holds_no_batch():
+    bad = [failing(where) for where in ("same_as", "start", "feed", "update", "end")]
+    view = view_of(reducers=bad)
+    view.run()
+    assert [type(error) for error in view._reduced.values()] == [ValueError] * 5
+    held = set()
+    for error in view._reduced.values():
+        trace = error.__traceback__
+        while trace is not None:
+            held |= {name for name, value in trace.tb_frame.f_locals.items() if value is not None}
+            trace = trace.tb_next
+    assert held == set()

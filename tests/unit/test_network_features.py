@@ -28,7 +28,7 @@ def test_features_of_timm_networks_are_those_before_the_classifier(name):
     path, found = features_of(module, images)
     with torch.inference_mode():
         expected = module.forward_head(module.forward_features(images), pre_logits=True).flatten(1)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert path, "the features need a second pass"
     assert not any(part._forward_pre_hooks for part in module.modules())
 
@@ -51,3 +51,49 @@ def test_a_network_without_a_linear_layer_has_no_features():
         "Sequential has no penultimate features: they are the input of its last linear layer, one "
         "vector for each image, and no linear layer is given that"
     )
+
+
+def test_features_are_kept_as_they_were_given_to_a_module_that_works_in_place():
+    class Headed(nn.Module):
+        """timm's two functions around a classifier that is no linear layer."""
+
+        def __init__(self):
+            super().__init__()
+            self.act, self.end = nn.ReLU(inplace=True), nn.Softmax(1)
+
+        def forward_features(self, images):
+            return images.mean((2, 3)) - 0.5
+
+        def forward_head(self, features, pre_logits=False):
+            return features if pre_logits else self.end(self.act(features))
+
+        def forward(self, images):
+            return self.forward_head(self.forward_features(images))
+
+    module, images = Headed().eval(), torch.rand(4, 3, 5, 5)
+    path, found = features_of(module, images)
+    assert path == "act"
+    torch.testing.assert_close(found, module.forward_features(images), rtol=0, atol=0)
+
+
+def test_features_are_those_of_the_call_that_is_seen_last():
+    class Twice(nn.Module):
+        """A head that is called twice, the features first."""
+
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 3)
+
+        def forward_features(self, images):
+            return images.mean((2, 3))
+
+        def forward_head(self, features, pre_logits=False):
+            return features if pre_logits else self.head(self.head(features))
+
+        def forward(self, images):
+            return self.forward_head(self.forward_features(images))
+
+    module, images = Twice().eval(), torch.rand(4, 3, 5, 5)
+    path, found = features_of(module, images)
+    assert path == ""
+    torch.testing.assert_close(found, module.forward_features(images), rtol=0, atol=0)

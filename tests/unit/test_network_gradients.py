@@ -64,3 +64,15 @@ def test_image_gradients_are_those_of_a_backward_pass_for_each(monkeypatch, kind
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert bool(singly) == bool(kind.get("odd"))
     assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_network_without_parameters_has_no_gradients(batched):
+    class Bare(nn.Module):
+        def forward(self, images):
+            if not batched:
+                float(images.sum())
+            return images.mean((2, 3))
+
+    [(part, found)] = image_gradients(Bare(), torch.rand(3, 4, 2, 2), torch.zeros(3).long())
+    assert (part, found) == (slice(0, 3), {})
