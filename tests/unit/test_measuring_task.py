@@ -1,17 +1,24 @@
 """A task works with the plugins and libraries that the run was planned with, or not at all."""
 
 import dataclasses
+import tomllib
+import types
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from test_views import PLUGINS, digits, network, subject_of
 
 import audit_measures
 from audit.errors import PluginError
 from audit.measuring.subject import Provided, installed_libraries
-from audit.measuring.task import Task, audit_checkpoint, check_versions, provided
+from audit.measuring.task import Task, audit_checkpoint, check_versions, perform, provided
+from audit.measuring.view import Wanted
 from audit.network.saving import write_weights
-from audit.plugin.registry import Registry
+from audit.plugin.registry import Registry, installed
+from audit.runs import pipeline
+from audit.runs.config import AuditConfig, RunOptions
+from audit.runs.study import resolve
 from audit.store import Store
 
 REGISTRY = Registry({**PLUGINS, "measures": audit_measures}, {"measures": "genaudit 1"})
@@ -119,3 +126,71 @@ def test_passes_of_a_checkpoint_are_in_the_ledger(tmp_path, monkeypatch):
     audit_checkpoint(subject_of(weights), REGISTRY.select_measures(), store, REGISTRY)
     [line] = [line for line in store.ledger() if line.get("stage") == "passes"]
     assert line["passes"] == 2.5  # grey images: one, mixed, and five tenths altered
+
+
+def test_perform_refuses_what_its_worker_has_in_another_version(monkeypatch):
+    monkeypatch.setattr("audit.measuring.task.installed", lambda: REGISTRY)
+    with pytest.raises(PluginError, match="measure 'unheard_of' has no plugin in this worker"):
+        perform(task_of(Provided("unheard_of", "3")))
+
+
+def run_options(folder):
+    return RunOptions(
+        output=folder / "out", cache=folder / "cache", workers=0, device="cpu", progress=False
+    )
+
+
+def config_of(n_checkpoints=1):
+    sections = "".join(
+        f'[[checkpoints]]\nname = "{index:03}"\nmodel = "test_resnet"\n'
+        f'weights = "{index}.safetensors"\n'
+        "model_args = { num_classes = 10, in_chans = 1 }\n"
+        for index in range(n_checkpoints)
+    )
+    return (
+        '[dataset]\nname = "digits"\n'
+        "transform = { input_size = [1, 32, 32], mean = [0.5], std = [0.5] }\n"
+        f'{sections}[measures]\ninclude = ["parameters"]\nimages_per_class = 1\n'
+    )
+
+
+def test_a_worker_of_another_version_gives_a_failed_row(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda number: None)
+    write_weights(network(), tmp_path / "0.safetensors", {})
+    (tmp_path / "audit.toml").write_text(config_of())
+    here = installed()
+    measure = dataclasses.replace(here.measures["parameters"], version="0")
+    older = types.SimpleNamespace(
+        measures={**here.measures, "parameters": measure},
+        models=here.models,
+        datasets=here.datasets,
+        origin=here.origin,
+    )
+    monkeypatch.setattr("audit.measuring.task.installed", lambda: older)
+    result = pipeline.run(tmp_path / "audit.toml", options=run_options(tmp_path))
+    [row] = pd.read_csv(tmp_path / "out" / "measures.csv").to_dict("records")
+    origin = here.origin("genaudit_measures", "parameters")
+    version = here.measures["parameters"].version
+    assert row["status"] == "failed"
+    assert row["reason"] == (
+        f"measure 'parameters' has version 0 (of {origin}) in this worker, but the run was planned "
+        f"with version {version} (of {origin}): install the same plugins everywhere"
+    )
+    assert list(result.failed.values()) == [row["reason"]]
+
+
+def test_a_warm_run_of_many_checkpoints_reads_one_entry_for_each(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda number: None)
+    for index in range(200):
+        (tmp_path / f"{index}.safetensors").write_bytes(b"weights %d" % index)
+    config = AuditConfig.parse(tomllib.loads(config_of(200)), tmp_path, "the test")
+    study = resolve(config, run_options(tmp_path), installed())
+    planned = provided(study.registry, study.measures)
+    filtrations = Wanted.by(study.measures).filtrations
+    for subject in study.subjects:
+        study.store.put(subject.row_key(planned, filtrations), {}, {})
+    assert len(study.subjects) == 200
+    store = Store(study.store.root)
+    kept = pipeline.kept_rows(dataclasses.replace(study, store=store))
+    assert sorted(kept) == study.names
+    assert (store.n_reads, store.n_looks) == (200, 0)

@@ -57,3 +57,23 @@ def test_forecast_tries_one_network_of_each_layout_in_a_child(plan):
     assert "fc.bias is 7 in the file, 10 in the model" in plan["refused"]["misfit"]
     assert plan["seconds"] > 0
     assert plan["time"].startswith("about ")
+
+
+def test_forecast_names_weights_that_are_not_finite_where_they_are_tried(tmp_path):
+    module = network()
+    with torch.no_grad():
+        module.fc.bias[0] = float("nan")
+    path = tmp_path / "zoo" / "diverged.safetensors"
+    write_weights(module, path)
+    write_weights(network(), tmp_path / "zoo" / "fits.safetensors")
+    (tmp_path / "audit.toml").write_text(CONFIG)
+    options = RunOptions(
+        output=tmp_path / "out", cache=tmp_path / "cache", device="cpu", workers=1, progress=False
+    )
+    plan = forecast(tmp_path / "audit.toml", options)
+    assert plan["n_tried"] == 1
+    assert list(plan["refused"]) == ["diverged"]
+    assert plan["refused"]["diverged"].startswith(
+        f"checkpoint {path} has weights that are NaN or infinite: 1 of 10 in fc.bias, 1 of "
+    )
+    assert plan["time"] == "cannot be told: no checkpoint could be timed"
