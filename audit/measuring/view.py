@@ -180,8 +180,13 @@ class NetworkView(TrainView):
         )
 
     def facts(self) -> dict[str, Any]:
-        """What the run's record says of the checkpoint: data_config, notes, layers."""
-        return self._part(FACTS).meta
+        """What the run's record says of the checkpoint: data_config, notes, layers.
+
+        The layers are those of the births that are wanted, whatever was computed before.
+        """
+        wanted = [self._part(filtration).meta["layers"] for filtration in self._wanted.filtrations]
+        layers = {facts["layer"]: facts for of in sorted(wanted, key=len)[::-1] for facts in of}
+        return {**self._part(FACTS).meta, "layers": list(layers.values())}
 
     def reduced(self, reducer: type[R]) -> R:
         """The reducer after the pass; a pass of its own where it was not announced."""
@@ -306,12 +311,8 @@ class NetworkView(TrainView):
             made[FEATURES] = Entry({FEATURES: taken.result()}, {"unavailable": ""})
         elif without_features:
             made[FEATURES] = Entry({}, {"unavailable": without_features})
-        if filtrations or not self._known(FACTS):
-            facts = {
-                "data_config": dataclasses.asdict(self.data_config),
-                "notes": list(self.notes),
-                "layers": births.facts() if "births" in reducers else [],
-            }
+        if not self._known(FACTS):
+            facts = {"data_config": dataclasses.asdict(self.data_config), "notes": list(self.notes)}
             made[FACTS] = Entry({}, facts)
         if logits is not None:
             made[LOGITS] = Entry({LOGITS: logits}, {})

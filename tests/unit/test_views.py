@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import types
 
 import numpy as np
@@ -217,6 +218,21 @@ def test_view_takes_a_filtration_that_was_not_announced(weights, store):
     births = view.births("cubical")
     assert len(births) == 3
     assert births[0].birth_levels.shape[0] == 30
+
+
+def test_view_facts_do_not_depend_on_what_was_computed_before(weights, tmp_path):
+    def facts(store, *filtrations):
+        view = CheckpointView(subject_of(weights), store, Wanted(filtrations), Registry(PLUGINS))
+        view.run()
+        return json.loads(json.dumps(view.facts()))  # as the store and run.json hold them
+
+    both = facts(Store(tmp_path / "fresh"), "clique", "cubical")
+    assert [layer["layer"] for layer in both["layers"]]
+    used = Store(tmp_path / "used")
+    assert facts(used)["layers"] == []
+    assert facts(used, "cubical") == both
+    assert facts(used, "clique", "cubical") == both
+    assert facts(used)["layers"] == []
 
 
 def test_view_recomputes_what_was_damaged(view, weights, store, caplog):
