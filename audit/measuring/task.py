@@ -119,14 +119,18 @@ def audit_checkpoint(
         store: Where numbers go: each measure for itself, and all rows together.
         registry: Where plugins are looked up.
     """
-    work = _Work(subject, measures, store, registry)
+    failures: dict[str, str] = {}
+
+    def work() -> None:
+        _Work(subject, measures, store, registry, failures).run()
+
     with one_math_thread():
-        _, error = attempt(work.run)
+        _, error = attempt(work)
     if error is None:
-        return Outcome("", work.failures)
+        return Outcome("", failures)
     with contextlib.suppress(StoreError):  # the reason counts, not that it could not be noted
         store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
-    return Outcome(explain(error), work.failures)
+    return Outcome(explain(error), failures)
 
 
 class _Work:
@@ -138,8 +142,9 @@ class _Work:
         measures: Sequence[MeasureEntry],
         store: Store,
         registry: Registry,
+        failures: dict[str, str],
     ) -> None:
-        self.failures: dict[str, str] = {}
+        self._failures = failures
         self._subject, self._store = subject, store
         self._entries = dict(zip(provided(registry, measures), measures, strict=True))
         self._found: dict[Provided, dict[str, Any]] = {}
@@ -178,7 +183,7 @@ class _Work:
         if isinstance(error, UnavailableError):
             values = {"": Value.unavailable(str(error))}
         elif error is not None or values is None:
-            self.failures[measure.name] = explain(error or MeasureError("it gave nothing"))
+            self._failures[measure.name] = explain(error or MeasureError("it gave nothing"))
             return
         meta = measured_meta(values, _since(started))
         self._store.put(self._subject.measure_key(measure), {}, meta)

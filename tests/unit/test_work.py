@@ -220,8 +220,9 @@ def test_audit_of_a_network_that_raises_names_the_type(store):
 
 def test_audit_reports_the_first_reason_where_the_store_refuses(weights, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    _, outcome = audited(weights, Store(tmp_path / "file" / "cache"), [])
-    assert "cannot be read: Not a directory" in outcome.failure
+    for measures in ([], [measure("m", lambda view: 1.0)]):
+        _, outcome = audited(weights, Store(tmp_path / "file" / "cache"), measures)
+        assert "cannot be read: Not a directory" in outcome.failure
 
 
 def test_audit_leaves_the_network_and_threads_as_they_are(weights, store):
