@@ -1,6 +1,7 @@
 """What every test runs under."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,11 @@ from programs import end_everything
 # Small networks on shared cores: one math thread is the fastest, and gives repeatable sums.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell without job control starts what runs in the background with interrupts ignored, and every
+# program that a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Where there is no CUDA device, numba's simulator runs the source of the kernels.
 if not torch.cuda.is_available():
