@@ -110,7 +110,7 @@ def subject_in(folder: Path, model: str, registry: Registry, n_images: int) -> S
         dataset_options=options,
         sample=draw_sample(split, None, 0),
         transform={"input_size": [3, SIDE, SIDE]},
-        layers=None,
+        layers=("stages",),
         batch_size=BATCH_SIZE,
         device="cpu",
         seed=0,

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "units": "audit.cli.units",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
+    "layers": "audit.cli.layers",
     "plugins": "audit.cli.plugins",
     "cache": "audit.cli.cache",
 }

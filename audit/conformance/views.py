@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from audit.errors import DataError
 from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import state_digest
+from audit.network.plain import frozen, plain
 from audit.plugin import PLAIN, Batch, DataConfig
 
 
@@ -29,7 +30,7 @@ class ArrayView(NetworkView):
         labels: Shape (n,), the class of each image.
         class_names: Name of each class; by default their numbers up to the largest label.
         data_config: How the images were prepared; by default mean 0 and standard deviation 1.
-        layers: Paths of the modules to take feature maps from; by default chosen by rule.
+        layers: Which layers to take feature maps from (see `audit.network.layers`).
         batch_size: Images per forward pass.
         checkpoint: Name of the checkpoint.
         seed: Of every random choice.
@@ -47,7 +48,7 @@ class ArrayView(NetworkView):
         *,
         class_names: Sequence[str] | None = None,
         data_config: DataConfig | None = None,
-        layers: Sequence[str] | None = None,
+        layers: Sequence[str] = ("stages",),
         batch_size: int = 16,
         checkpoint: str = "arrays",
         seed: int = 0,
@@ -63,11 +64,11 @@ class ArrayView(NetworkView):
         n_classes = int(self.labels.max(initial=-1)) + 1
         self.class_names = tuple(class_names or map(str, range(n_classes)))
         self.checkpoint, self.seed = checkpoint, seed
-        self._module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._module = frozen(plain(copy.deepcopy(module)))
         self.weights_digest = state_digest(self._module)
         self._images = images
         self._config = data_config
-        self._layer_paths = layers
+        self._layers = layers
         self._batch_size = batch_size
         self._initial = initial
 
@@ -85,8 +86,8 @@ class ArrayView(NetworkView):
         return DataConfig((channels, height, width), (0.0,) * channels, (1.0,) * channels)
 
     @property
-    def _paths(self) -> Sequence[str] | None:
-        return self._layer_paths
+    def _wanted_layers(self) -> Sequence[str]:
+        return self._layers
 
     def initial_weights(self) -> Mapping[str, Tensor]:
         """The state of the network before training, where it was given."""

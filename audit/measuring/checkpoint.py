@@ -17,6 +17,7 @@ from audit.measuring.subject import Subject
 from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import files_digest, state_digest
 from audit.network.fitting import fit_weights
+from audit.network.plain import frozen, plain
 from audit.network.weights import Weights, read_weights
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
 from audit.store import Entry, Store
@@ -65,7 +66,7 @@ class CheckpointView(NetworkView):
         self._given_split = split
 
     @property
-    def _paths(self) -> Sequence[str] | None:
+    def _wanted_layers(self) -> Sequence[str]:
         return self._subject.layers
 
     @functools.cached_property
@@ -79,7 +80,7 @@ class CheckpointView(NetworkView):
     @functools.cached_property
     def module(self) -> nn.Module:
         """The network with its weights, in eval mode, in float32, on the device."""
-        return self._network().float().eval().requires_grad_(False).to(self._subject.device)
+        return frozen(self._network()).to(self._subject.device)
 
     def _network(self) -> nn.Module:
         """Build the network and load its weights.
@@ -88,7 +89,8 @@ class CheckpointView(NetworkView):
             CheckpointError: They are not those that the run was planned with, or do not fit.
         """
         subject = self._subject
-        module = self._source.create(subject.model, subject.model_args, subject.weights is None)
+        made = self._source.create(subject.model, subject.model_args, subject.weights is None)
+        module = plain(made)
         self._check_unchanged(module)
         if subject.weights is not None:
             weights = read_weights(subject.weights, subject.weights_digest)
@@ -123,7 +125,7 @@ class CheckpointView(NetworkView):
         if subject.init is None:
             return super().initial_weights()
         given: Weights = read_weights(subject.init, subject.init_digest)
-        like = self._source.create(subject.model, subject.model_args, False)
+        like = plain(self._source.create(subject.model, subject.model_args, False))
         fit_weights(like, given, subject.init)
         state = like.float().to(subject.device).state_dict()
         return {name: tensor.detach() for name, tensor in state.items()}

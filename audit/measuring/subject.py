@@ -16,7 +16,7 @@ from typing import Any, Final
 from audit.data.sample import Sample
 
 #: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
-TRACE_VERSION: Final = "3"
+TRACE_VERSION: Final = "4"
 
 #: Changes whenever a column of the unit table would.
 UNITS_VERSION: Final = "1"
@@ -74,7 +74,7 @@ class Subject:
         dataset_locations: Names of those options that only say where files lie.
         sample: Which training images.
         transform: Overrides of the data configuration.
-        layers: Paths of the layers to take maps from, or None: chosen by rule.
+        layers: Which layers to take maps from, as presets, names or patterns.
         batch_size: Images per forward pass.
         device: "cpu" or "cuda".
         seed: Of the run.
@@ -96,7 +96,7 @@ class Subject:
     dataset_locations: tuple[str, ...] = ()
     sample: Sample
     transform: Mapping[str, Any]
-    layers: tuple[str, ...] | None
+    layers: tuple[str, ...]
     batch_size: int
     device: str
     seed: int
@@ -132,7 +132,7 @@ class Subject:
             "dataset": {**dataclasses.asdict(self.data_source), "options": options},
             "data": self.sample.fingerprint,
             "transform": dict(self.transform),
-            "layers": list(self.layers) if self.layers is not None else None,
+            "layers": list(self.layers),
             "batch_size": self.batch_size,
             "dtype": "float32",
             "device": self.device,

@@ -21,7 +21,7 @@ from audit.measuring._boundary import attempt, forget_locals
 from audit.measuring._kept import BirthReducer, FeaturesReducer, OutputReducer
 from audit.measuring.passes import Passes
 from audit.network.features import FeatureTap, find_features
-from audit.network.layers import LayerSpec, choose_layers
+from audit.network.layers import ChosenLayers, LayerSpec, choose_layers
 from audit.network.scores import class_scores
 from audit.plugin import (
     Batch,
@@ -90,8 +90,8 @@ class NetworkView(TrainView):
 
     @property
     @abc.abstractmethod
-    def _paths(self) -> Sequence[str] | None:
-        """The layers to take maps from, by path; None: chosen by rule."""
+    def _wanted_layers(self) -> Sequence[str]:
+        """Which layers to take maps from, as `choose_layers` is told."""
 
     @abc.abstractmethod
     def stretches(self) -> Iterator[Batch]:
@@ -122,9 +122,9 @@ class NetworkView(TrainView):
         return next(self.stretches()).images[:n_images].clone()
 
     @functools.cached_property
-    def _specs(self) -> tuple[LayerSpec, ...]:
-        """Where feature maps are taken."""
-        return choose_layers(self.module, self._first(1), self._paths)
+    def _chosen(self) -> ChosenLayers:
+        """Where feature maps are taken, and what was left out."""
+        return choose_layers(self.module, self._first(1), self._wanted_layers)
 
     def specs(self) -> tuple[LayerSpec, ...]:
         """Where feature maps are taken.
@@ -132,12 +132,12 @@ class NetworkView(TrainView):
         Raises:
             UnavailableError: The network has no feature maps.
         """
-        return self._specs
+        return self._chosen.specs
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers whose feature maps are taken, from shallow to deep."""
-        return tuple(spec.layer for spec in self._specs)
+        return tuple(spec.layer for spec in self.specs())
 
     @functools.cached_property
     def _tap(self) -> FeatureTap:
@@ -184,9 +184,13 @@ class NetworkView(TrainView):
 
         The layers are those of the births that are wanted, whatever was computed before.
         """
-        wanted = [self._part(filtration).meta["layers"] for filtration in self._wanted.filtrations]
-        layers = {facts["layer"]: facts for of in sorted(wanted, key=len)[::-1] for facts in of}
-        return {**self._part(FACTS).meta, "layers": list(layers.values())}
+        wanted = [self._part(filtration).meta for filtration in self._wanted.filtrations]
+        wanted.sort(key=lambda meta: -len(meta["layers"]))
+        layers = {facts["layer"]: facts for meta in wanted for facts in meta["layers"]}
+        left_out = dict.fromkeys(note for meta in wanted for note in meta["left_out"])
+        about = self._part(FACTS).meta
+        notes = [*about["notes"], *left_out]
+        return {**about, "notes": notes, "layers": list(layers.values())}
 
     def reduced(self, reducer: type[R]) -> R:
         """The reducer after the pass; a pass of its own where it was not announced."""
@@ -305,7 +309,9 @@ class NetworkView(TrainView):
         outputs = reducers.get(LOGITS)
         logits = outputs.result() if isinstance(outputs, OutputReducer) else None
         for filtration in filtrations:
-            made[filtration] = Entry(*births.result(filtration, refusal))
+            arrays, meta = births.result(filtration, refusal)
+            left_out = list(self._chosen.notes) if births.facts() else []
+            made[filtration] = Entry(arrays, {**meta, "left_out": left_out})
         taken = reducers.get(FEATURES)
         if isinstance(taken, FeaturesReducer):
             made[FEATURES] = Entry({FEATURES: taken.result()}, {"unavailable": ""})

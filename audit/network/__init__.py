@@ -2,8 +2,8 @@
 
 - `weights`: the one trusted door for weights files. `fitting` puts what was read into a network,
   `saving` writes it, `digests` tells one set of weights from another.
-- `layers`: which layers give feature maps, in which layout. `features`: where the penultimate
-  features pass by.
+- `plain`: a network without wrappers and compiled parts. `places`: where tensors pass by in a
+  forward pass. `layers`: which of them are feature maps; `features`: where features pass by.
 - `forward`: a forward pass that hands the maps over. `scores`: the class scores in its output.
 - `gradients`: the gradients of each image's loss.
 - `threads`: one math thread, so that sums do not depend on the machine.

@@ -25,6 +25,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def one_or_several(value: Any) -> Any:
+    """A word as a tuple of one; anything else as it is, a list as a tuple."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """The items, if there are any (pydantic's own check also fires where one item is wrong)."""
     if not items:
@@ -90,14 +97,19 @@ class MeasuresConfig(_Strict):
         exclude: Names to leave out.
         images_per_class: Training images of each class that are looked at; 0 means all.
         batch_size: Images per forward pass; part of every cache key, as it may change bits.
-        layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
+        layers: Whose feature maps are taken: presets ("stages", "last", "all-conv",
+            "all-activations"), paths of modules, patterns, regular expressions after "re:".
     """
 
     include: tuple[str, ...] = ("default",)
     exclude: tuple[str, ...] = ()
     images_per_class: int = Field(default=100, ge=0, strict=True)
     batch_size: int = Field(default=64, ge=1, strict=True)
-    layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
+    layers: Annotated[
+        tuple[str, ...],
+        pydantic.BeforeValidator(one_or_several),
+        pydantic.AfterValidator(_some),
+    ] = ("stages",)
 
 
 class HeldOutConfig(_Strict):

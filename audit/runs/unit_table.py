@@ -17,11 +17,12 @@ from audit.errors import ConfigError, DataError, unknown_name
 from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
+from audit.network.plain import plain
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
 from audit.plugin import DataConfig, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
-from audit.runs.config import CheckpointConfig
+from audit.runs.config import CheckpointConfig, one_or_several
 from audit.runs.study import resolve_device
 from audit.store import Store
 from audit.topology import Filtration
@@ -30,15 +31,16 @@ from audit.topology.units import unit_frame
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
+    from torch.export import ExportedProgram
 
 Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
 Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit
 
 
 def unit_table(
-    checkpoint_or_module: Checkpoint | nn.Module,
+    checkpoint_or_module: Checkpoint | nn.Module | ExportedProgram,
     dataset: Dataset,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     filtration: Filtration = "clique",
     images_per_class: int = 100,
     *,
@@ -50,11 +52,14 @@ def unit_table(
     """Feature entropy of every unit of one network for every class.
 
     Args:
-        checkpoint_or_module: A module in memory (it is copied, and left as it was); or a mapping
+        checkpoint_or_module: A module in memory (it is copied, and left as it was), compiled or
+            wrapped as it may be, or what `torch.export` made of one; or a mapping
             with the keys of `[[checkpoints]]` (model, weights, model_args, pretrained); or the
             path of a weights file with its recipe beside it, as `genaudit demo` writes.
         dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split.
-        layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
+        layers: Whose feature maps are taken: "stages" (the end of each stage; where None), "last",
+            "all-conv", "all-activations", the path of a module, a pattern of paths, a regular
+            expression after "re:"; or several of these.
         filtration: "clique" or "cubical".
         images_per_class: Training images of each class; 0 means all.
         transform: Overrides of the network's data configuration (`input_size`, `mean`, `std`,
@@ -88,7 +93,7 @@ def unit_table(
         raise unknown_name("filtration", filtration, ["clique", "cubical"])
     registry = installed()
     split, name, options = _open(dataset, registry)
-    network = checkpoint_or_module if isinstance(checkpoint_or_module, torch.nn.Module) else None
+    network = _plain_copy(checkpoint_or_module)
     config = _config(checkpoint_or_module)
     if network is None:
         source = registry.model_source(config.model)
@@ -108,7 +113,7 @@ def unit_table(
         dataset_options=options,
         sample=draw_sample(split, images_per_class or None, seed),
         transform=dict(transform or {}),
-        layers=tuple(layers) if layers is not None else None,
+        layers=("stages",) if layers is None else one_or_several(layers),
         batch_size=batch_size,
         device=resolve_device(device),
         seed=seed,
@@ -130,8 +135,15 @@ class _Plugin:
         return [self._source]
 
 
+def _plain_copy(given: object) -> nn.Module | None:
+    """A copy of a network in memory, or of an exported program's; None for anything else."""
+    if isinstance(given, torch.export.ExportedProgram):
+        return plain(given)
+    return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
+
+
 def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of copies of this network; the source that recognises it prepares its images."""
+    """A source of this network; the source that recognises it prepares its images."""
     known = registry.recognised_source(network)
     return ModelEntry(
         name="memory",
@@ -139,7 +151,7 @@ def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
         version="1",
         matches=lambda reference: True,
         names=tuple,
-        create=lambda reference, args, pretrained: copy.deepcopy(network),
+        create=lambda reference, args, pretrained: network,
         data_config=known.data_config if known else _unrecognised,
     )
 
@@ -153,11 +165,11 @@ def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
     )
 
 
-def _config(checkpoint: Checkpoint | nn.Module) -> CheckpointConfig:
+def _config(checkpoint: Checkpoint | nn.Module | ExportedProgram) -> CheckpointConfig:
     """The section of a configuration that would name this checkpoint."""
     if isinstance(checkpoint, CheckpointConfig):
         return checkpoint
-    if isinstance(checkpoint, torch.nn.Module):
+    if isinstance(checkpoint, torch.nn.Module | torch.export.ExportedProgram):
         return CheckpointConfig(model=type(checkpoint).__name__)
     if isinstance(checkpoint, Mapping):
         return CheckpointConfig.model_validate(dict(checkpoint))

@@ -76,7 +76,7 @@ def noting(kind, renditions=(PLAIN,)):
 
 def forwarded(view):
     """Images that went through the network, but for probes of a few."""
-    return sum(n for n in view.module.seen if n > 2)
+    return sum(n for n in view.module.seen if n not in (1, 2, 5))
 
 
 def test_all_who_ride_on_the_sample_share_one_pass():

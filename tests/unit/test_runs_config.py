@@ -76,7 +76,7 @@ def test_config_has_documented_defaults():
         "exclude": (),
         "images_per_class": 100,
         "batch_size": 64,
-        "layers": None,
+        "layers": ("stages",),
     }
     assert config.held_out is None
     assert config.reports.include is None
@@ -247,7 +247,7 @@ def test_config_missing_section_or_key_is_refused(changes, lines):
             {"measures": {"images_per_class": -1}},
             "measures.images_per_class: must be greater than or equal to 0; found -1",
         ),
-        ({"measures": {"layers": "act1"}}, "measures.layers: must be a list; found 'act1'"),
+        ({"measures": {"layers": 3}}, "measures.layers: must be a list; found 3"),
         ({"seed": "3"}, "seed: must be a whole number; found '3'"),
         ({"seed": True}, "seed: must be a whole number; found True"),
         ({"seed": 1.5}, "seed: must be a whole number; found 1.5"),
