@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,7 +134,7 @@ def _fit(
             return _accepted(form, fit, weights, path)
     if adapt is not None:
         for form, fit in candidates:
-            translated = None if form.left else _translated(module, form, fit, adapt, wanted)
+            translated = None if form.left else _translated(module, form, fit, adapt, wanted, path)
             if translated is not None:
                 notes = (*naming_notes(form, weights), "translated an older layout of names")
                 return dataclasses.replace(translated, notes=notes)
@@ -154,15 +153,17 @@ def _translated(
     fit: _Fit,
     adapt: Adapt,
     wanted: Mapping[str, torch.Tensor],
+    path: Path,
 ) -> _Fit | None:
     """How the weights lie after the network's source has translated their layout; None: badly."""
-    names_fit = not (fit.problems[0] or fit.problems[1])
-    with contextlib.suppress(*[CheckpointError] if names_fit else []):  # shapes say it better
+    try:
         tensors = dict(adapt(module, dict(form.tensors)))
-        found = _compare(module, Named(tensors), wanted)
-        if found.fits and not _is_from(module, tensors):
-            return found
-    return None
+    except CheckpointError as error:
+        if not fit.problems[0] and not fit.problems[1]:
+            return None  # what is said of the shapes says it better
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
+    found = _compare(module, Named(tensors), wanted)
+    return found if found.fits and not _is_from(module, tensors) else None
 
 
 def _closeness(pair: tuple[Named, _Fit], weights: Weights) -> tuple[int, int, bool]:

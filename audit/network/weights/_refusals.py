@@ -30,7 +30,6 @@ _ENDINGS: Final = (
     (".onnx", "an ONNX graph"),
     (".msgpack", "a Flax checkpoint"),
     (".data-00000-of-00001", "a TensorFlow checkpoint"),
-    (".distcp", "a part of a distributed checkpoint (DCP)"),
     (".pb", "a TensorFlow graph"),
     (".tflite", "a TensorFlow Lite model"),
 )
@@ -66,6 +65,8 @@ def is_shard(name: str) -> tuple[int, int] | None:
 
 def lone_shard(path: Path) -> CheckpointError | None:
     """Why one of several shards is not read alone."""
+    if path.name.endswith(".distcp"):
+        return _distributed(path.parent)
     place = is_shard(path.name)
     if place is None:
         return None
@@ -86,11 +87,7 @@ def _escaped(text: str) -> str:
 def special_folder(path: Path) -> CheckpointError | None:
     """Why a folder of another format is not read."""
     if (path / ".metadata").is_file() or any(path.glob("*.distcp")):
-        return CheckpointError(
-            f"checkpoint {path} is a distributed checkpoint (DCP), which is pickled and refused; "
-            "make a file of it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
-            f"({str(path)!r}, 'weights.pth')"
-        )
+        return _distributed(path)
     if (path / "adapter_config.json").is_file():
         return _adapter(path)
     if (path / "saved_model.pb").is_file():
@@ -112,6 +109,14 @@ def not_weights(chosen: Mapping[Any, Any], path: Path) -> CheckpointError | None
     if any(_ADAPTER.search(str(name)) for name in chosen):
         return _adapter(path)
     return None
+
+
+def _distributed(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {folder} is a distributed checkpoint (DCP), which is pickled and refused; "
+        "make a file of it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
+        f"({str(folder)!r}, 'weights.pth')"
+    )
 
 
 def _adapter(path: Path) -> CheckpointError:
