@@ -22,7 +22,7 @@ _TRAINING_WORDS: Final = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Named:
     """Weights under the names they may have in a network.
 

@@ -127,7 +127,7 @@ def _fit(
     """
     every = [(form, _compare(module, form, wanted)) for form in forms(weights, wanted)]
     averaged = [pair for pair in every if is_averaged(pair[0].stripped)]
-    raw = [pair for pair in every if pair not in averaged]
+    raw = [pair for pair in every if not is_averaged(pair[0].stripped)]
     candidates = averaged if averaged and weights.which == "ema" else raw
     for form, fit in candidates:
         if fit.fits:

@@ -72,18 +72,14 @@ def test_every_weights_entry_of_torchvision_prepares_images_as_torchvision_does(
 
 
 def test_weights_that_are_none_of_torchvisions_are_refused():
-    with pytest.raises(
-        ConfigError, match=r"^model_args\.weights = 'DEFAULT' must be the full"
-    ):
+    with pytest.raises(ConfigError, match=r"^model_args\.weights = 'DEFAULT' must be the full"):
         FACTORY.data_config(models.squeezenet1_0(weights=None), {"weights": "DEFAULT"})
 
 
 def test_torchvision_networks_of_other_channels_need_a_transform():
     module = models.squeezenet1_0(weights=None)
     module.features[0] = torch.nn.Conv2d(1, 96, 7)
-    with pytest.raises(
-        ConfigError, match=r"^torchvision prepares images with 3 channels, but"
-    ):
+    with pytest.raises(ConfigError, match=r"^torchvision prepares images with 3 channels, but"):
         FACTORY.data_config(module, {})
 
 
