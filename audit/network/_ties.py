@@ -69,8 +69,8 @@ def _span(tensor: torch.Tensor) -> tuple[int, int, int]:
         return (0, 0, 0)
     size = tensor.element_size()
     reach = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    start = tensor.storage_offset() * size
-    return (tensor.untyped_storage().data_ptr(), start, start + reach * size)
+    start = int(tensor.storage_offset()) * size
+    return (tensor.untyped_storage().data_ptr(), start, start + int(reach) * size)
 
 
 def _strided() -> torch.layout:
