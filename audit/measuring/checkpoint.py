@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -89,13 +89,22 @@ class CheckpointView(NetworkView):
             CheckpointError: They are not those that the run was planned with, or do not fit.
         """
         subject = self._subject
-        made = self._source.create(subject.model, subject.model_args, subject.weights is None)
-        module = plain(made)
+        module = plain(self._source.create(*self._located, subject.weights is None))
         self._check_unchanged(module)
         if subject.weights is not None:
-            weights = read_weights(subject.weights, subject.weights_digest)
-            self.notes = (*weights.notes, *fit_weights(module, weights, subject.weights))
+            weights = read_weights(subject.weights, subject.weights_digest, subject.which)
+            fitted = fit_weights(
+                module, weights, subject.weights, subject.model, self._source.adapt
+            )
+            self.notes = (*weights.notes, *fitted)
+        self.notes += tuple(self._source.remarks(module, subject.model_args))
         return module
+
+    @property
+    def _located(self) -> tuple[str, Mapping[str, Any]]:
+        """The reference and arguments of the network, relative paths made absolute."""
+        subject = self._subject
+        return self._source.located(subject.model, subject.model_args, subject.base)
 
     def _check_unchanged(self, module: nn.Module) -> None:
         """Refuse code or pretrained weights that changed since the run was planned.
@@ -104,11 +113,11 @@ class CheckpointView(NetworkView):
             CheckpointError: A digest is another than the one in the keys.
         """
         subject = self._subject
-        what = ""
-        if subject.source_digest and self._source.digest(subject.model) != subject.source_digest:
+        what, (model, args) = "", self._located
+        if subject.source_digest and self._source.digest(model) != subject.source_digest:
             what = f"the code or configuration behind {subject.model}"
         elif subject.weights is None and subject.weights_digest:
-            files = self._source.reads(subject.model, subject.model_args)
+            files = self._source.reads(model, args)
             built = subject.built or files is None
             digest = state_digest(module) if built else files_digest(files or ())
             if digest != subject.weights_digest:
@@ -125,8 +134,8 @@ class CheckpointView(NetworkView):
         if subject.init is None:
             return super().initial_weights()
         given: Weights = read_weights(subject.init, subject.init_digest)
-        like = plain(self._source.create(subject.model, subject.model_args, False))
-        fit_weights(like, given, subject.init)
+        like = plain(self._source.create(*self._located, False))
+        fit_weights(like, given, subject.init, subject.model, self._source.adapt)
         state = like.float().to(subject.device).state_dict()
         return {name: tensor.detach() for name, tensor in state.items()}
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.data.sample import Sample
+from audit.network.weights import Which
 
 #: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
 TRACE_VERSION: Final = "4"
@@ -67,6 +68,8 @@ class Subject:
         weights_digest: SHA-256 of the file; without one, of the files that the source reads, or
             of the tensors of the network it builds.
         built: Whether `weights_digest` is that of the tensors of the built network.
+        which: Which weights of a file that holds several: "auto", "ema" or "raw".
+        base: The folder that relative paths in `model` and `model_args` start from.
         init: The file with the weights before training, or None.
         init_digest: Its SHA-256, or "".
         data_source: What reads the images.
@@ -89,6 +92,8 @@ class Subject:
     weights: Path | None
     weights_digest: str
     built: bool = False
+    which: Which = "auto"
+    base: Path = Path()
     init: Path | None = None
     init_digest: str = ""
     data_source: Provided
@@ -123,6 +128,7 @@ class Subject:
         return {
             "trace": TRACE_VERSION,
             "weights": self.weights_digest,
+            "which": self.which,
             "model": {
                 **dataclasses.asdict(self.model_source),
                 "digest": self.source_digest,

@@ -108,6 +108,15 @@ class ModelEntry:
             then the network is built and its tensors are digested.
         recognises: Whether a network in memory is of the kind this source builds, so that
             `data_config` can tell how its images are prepared.
+        located: (reference, arguments, folder) → both with the relative paths in them counted
+            from the folder. What only says where files lie is no part of cache keys.
+        weights_file: (reference, arguments) → the local file that `create` would read with
+            pretrained true, which is then read with the same care as any weights; None where
+            there is none.
+        adapt: (network, state dict) → the state dict under the names of today, where it has those
+            of an older layout that this source knows; else unchanged.
+        remarks: (network, arguments) → what of the preparation of its images `data_config`
+            cannot say, in words.
     """
 
     name: str
@@ -120,6 +129,14 @@ class ModelEntry:
     digest: Callable[[str], str] = lambda reference: ""
     reads: Callable[[str, Mapping[str, Any]], Sequence[Path] | None] = lambda reference, args: None
     recognises: Callable[[torch.nn.Module], bool] = lambda module: False
+    located: Callable[[str, Mapping[str, Any], Path], tuple[str, Mapping[str, Any]]] = (
+        lambda reference, args, folder: (reference, args)
+    )
+    weights_file: Callable[[str, Mapping[str, Any]], Path | None] = lambda reference, args: None
+    adapt: Callable[[torch.nn.Module, Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = (
+        lambda module, state_dict: state_dict
+    )
+    remarks: Callable[[torch.nn.Module, Mapping[str, Any]], Sequence[str]] = lambda module, args: ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
+from audit.network.weights import Which
 from audit.processors import default_threads
 
 
@@ -72,8 +73,11 @@ class CheckpointConfig(_Strict):
 
     Attributes:
         model: A timm name, a hub id, or "package.module:factory".
-        weights: A path or glob, one checkpoint per file, named by its stem.
+        weights: A file, an index of shards, a folder of a training run, or a glob of these; one
+            checkpoint per file, named by its stem.
         model_args: Passed on to the model.
+        which: Which weights to take of a file that holds several: "ema" averaged over training,
+            "raw" those of the last step, "auto" averaged ones where there are any.
         pretrained: Let the model source fetch its published weights instead of a file.
         name: Of the checkpoint; for a glob that matches several files leave it out.
         init: The weights before training, for measures that compare with them: a path in which
@@ -84,6 +88,7 @@ class CheckpointConfig(_Strict):
     model: str
     weights: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
+    which: Which = "auto"
     pretrained: bool = Field(default=False, strict=True)
     name: str | None = None
     init: Annotated[str | None, pydantic.AfterValidator(_path_by_name)] = None

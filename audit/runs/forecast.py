@@ -99,7 +99,7 @@ def layout_of(subject: Subject) -> str:
     """A word that two checkpoints share if one fits wherever the other does."""
     shapes: dict[str, list[int]] = {}
     if subject.weights is not None:
-        weights = read_weights(subject.weights, subject.weights_digest)
+        weights = read_weights(subject.weights, subject.weights_digest, subject.which)
         shapes = {name: list(tensor.shape) for name, tensor in weights.state_dict.items()}
     key = {"model": subject.model, "args": dict(subject.model_args), "shapes": shapes}
     return key_digest(key)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from audit.data.split_guard import open_training
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
-from audit.network.digests import files_digest, state_digest
-from audit.network.weights import file_digest
+from audit.network.weights import content_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
+from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.store import Store
@@ -125,10 +124,11 @@ class _Planned:
         """
         config, registry = self._config, self._registry
         dataset = registry.dataset(config.dataset.name)
-        digest, built = weights_digest(source, entry, path)
+        found = settle_weights(source, entry, path, config.base)
         init = config.path(entry.init.replace("{name}", name)) if entry.init else None
         if entry.model not in self._digests:
-            self._digests[entry.model] = source.digest(entry.model)
+            located, _ = source.located(entry.model, entry.model_args, config.base)
+            self._digests[entry.model] = source.digest(located)
         return Subject(
             name=name,
             model_source=Provided(
@@ -137,11 +137,13 @@ class _Planned:
             source_digest=self._digests[entry.model],
             model=entry.model,
             model_args=entry.model_args,
-            weights=path,
-            weights_digest=digest,
-            built=built,
+            weights=found.file,
+            weights_digest=found.digest,
+            built=found.built,
+            which=entry.which,
+            base=config.base,
             init=init,
-            init_digest=file_digest(init) if init else "",
+            init_digest=content_digest(init) if init else "",
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),
@@ -155,73 +157,6 @@ class _Planned:
             seed=config.seed,
             libraries=self._libraries,
         )
-
-
-def weights_digest(
-    source: ModelEntry, entry: CheckpointConfig, path: Path | None
-) -> tuple[str, bool]:
-    """What stands for a checkpoint's weights, and whether it is that of the built network.
-
-    The digest of the file; without one, of the files that the source says it reads; where it
-    cannot say, the network is built and its tensors are digested.
-
-    Raises:
-        CheckpointError: A file cannot be read, or the source cannot build the network.
-    """
-    if path is not None:
-        return file_digest(path), False
-    files = source.reads(entry.model, entry.model_args)
-    if files is not None:
-        return files_digest(files), False
-    return state_digest(source.create(entry.model, entry.model_args, True)), True
-
-
-def expand_checkpoints(
-    config: AuditConfig,
-) -> list[tuple[str, CheckpointConfig, Path | None]]:
-    """(name, its section, its file) of every checkpoint; a glob gives one per file.
-
-    Raises:
-        ConfigError: No file matches, two checkpoints share a name, or a section names no weights.
-    """
-    found: dict[str, tuple[str, CheckpointConfig, Path | None]] = {}
-    for entry in config.checkpoints:
-        for name, path in _files_of(config, entry):
-            if name in found:
-                raise ConfigError(
-                    f"two checkpoints are named {name!r}: {found[name][2] or found[name][1].model} "
-                    f"and {path or entry.model}; rename one, or set `name` in its section"
-                )
-            found[name] = (name, entry, path)
-    return [found[name] for name in sorted(found)]
-
-
-def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[str, Path | None]]:
-    """(checkpoint name, file) for each checkpoint of one section."""
-    if entry.weights is None:
-        if not entry.pretrained:
-            raise ConfigError(
-                f"[[checkpoints]] model = {entry.model!r}: set `weights` to a file or glob, or "
-                "`pretrained = true`"
-            )
-        return [(entry.name or entry.model.replace("/", "_"), None)]
-    pattern = config.path(entry.weights)
-    if pattern.is_file():
-        return [(entry.name or pattern.stem, pattern)]
-    base = glob.escape(str(config.base))  # a folder's own name may hold glob characters
-    found = glob.glob(str(Path(base) / Path(entry.weights).expanduser()), recursive=True)
-    paths = sorted(Path(text).absolute() for text in found)
-    files = [path for path in paths if path.is_file()]
-    if not files:
-        raise ConfigError(
-            f"[[checkpoints]] weights = {entry.weights!r} matches no file (looked for {pattern})"
-        )
-    if entry.name and len(files) > 1:
-        raise ConfigError(
-            f"[[checkpoints]] weights = {entry.weights!r} matches {len(files)} files, which "
-            f"cannot all be named {entry.name!r}; leave `name` out"
-        )
-    return [(entry.name or path.stem, path) for path in files]
 
 
 def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
@@ -306,6 +241,7 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "source": f"{subject.source} {subject.model_source.version}",
         "weights": str(subject.weights) if subject.weights else None,
         "weights_digest": subject.weights_digest,
+        "which": subject.which,
         **(facts or {"data_config": None, "notes": [], "layers": []}),
     }
 

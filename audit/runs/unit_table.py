@@ -19,7 +19,7 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.plain import plain
 from audit.network.threads import one_math_thread
-from audit.network.weights import file_digest
+from audit.network.weights import content_digest
 from audit.plugin import DataConfig, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.runs.config import CheckpointConfig, one_or_several
@@ -101,6 +101,9 @@ def unit_table(
         source = _in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
+    if weights is None and config.pretrained:
+        located = source.located(config.model, config.model_args, Path.cwd())
+        weights = source.weights_file(*located)
     subject = Subject(
         name=config.name or config.model,
         model_source=Provided(source.name, source.version),
@@ -108,7 +111,9 @@ def unit_table(
         model=config.model,
         model_args=config.model_args,
         weights=weights,
-        weights_digest=file_digest(weights) if weights else "",
+        weights_digest=content_digest(weights) if weights else "",
+        which=config.which,
+        base=Path.cwd(),
         data_source=Provided(name, ""),
         dataset_options=options,
         sample=draw_sample(split, images_per_class or None, seed),

@@ -7,7 +7,7 @@ current folder, then wherever Python looks.
 from __future__ import annotations
 
 from audit.plugin import ModelEntry, hookimpl
-from audit_factory import source
+from audit_factory import source, torchvision_models
 
 
 @hookimpl
@@ -17,12 +17,14 @@ def genaudit_models() -> list[ModelEntry]:
         ModelEntry(
             name="factory",
             summary="any function that returns a torch module: package.module:callable",
-            version="1",
+            version="2",
             matches=source.matches,
             names=tuple,
             create=source.create,
             data_config=source.data_config,
             digest=source.digest,
             recognises=source.recognises,
+            adapt=torchvision_models.adapt,
+            remarks=torchvision_models.remarks,
         )
     ]

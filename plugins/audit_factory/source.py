@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.errors import CheckpointError, ConfigError, unknown_name
 from audit.plugin import DataConfig
+from audit_factory import torchvision_models
 from audit_factory.imports import Code, UnreadableError, code_of
 from audit_factory.outdated import refuse_outdated
 
@@ -90,16 +91,12 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
         inspect.signature(function).bind_partial(**args)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {reference!r} with model_args {dict(args)}: {error}") from error
-    extra: dict[str, Any] = {}
-    if pretrained:
-        if "pretrained" not in parameters:
-            raise CheckpointError(
-                f"model {reference!r} has no pretrained weights: the function has no parameter "
-                "'pretrained'; give a file in weights"
-            )
-        extra = {"pretrained": True}
+    if torchvision_models.is_builder(function):
+        arguments = torchvision_models.arguments(reference, function, args, pretrained)
+    else:
+        arguments = _arguments(reference, parameters, args, pretrained)
     with _current_folder_first():  # it may import more
-        module = function(**args, **extra)
+        module = function(**arguments)
     refuse_outdated(reference, code)
     if not isinstance(module, torch.nn.Module):
         raise ConfigError(
@@ -107,6 +104,20 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
             f"it returned a {type(module).__name__}"
         )
     return module
+
+
+def _arguments(
+    reference: str, parameters: Mapping[str, Any], args: Mapping[str, Any], pretrained: bool
+) -> dict[str, Any]:
+    """What a function is called with."""
+    if not pretrained:
+        return dict(args)
+    if "pretrained" not in parameters:
+        raise CheckpointError(
+            f"model {reference!r} has no pretrained weights: the function has no parameter "
+            "'pretrained'; give a file in weights"
+        )
+    return {**args, "pretrained": True}
 
 
 def _find(reference: str) -> Callable[..., Any]:
@@ -149,11 +160,12 @@ def _current_folder_first() -> Iterator[None]:
 
 
 def recognises(module: torch.nn.Module) -> bool:
-    """Whether the network says how its images are prepared, and says nothing else there.
+    """Whether the network says how its images are prepared and no more, or is torchvision's.
 
     A configuration with further members is that of a library, whose own source knows it better.
     """
-    return _NEEDED <= _described(module).keys() <= _KNOWN
+    described = _NEEDED <= _described(module).keys() <= _KNOWN
+    return described or torchvision_models.is_torchvision(module)
 
 
 def _described(module: torch.nn.Module) -> Mapping[str, Any]:
@@ -165,10 +177,14 @@ def _described(module: torch.nn.Module) -> Mapping[str, Any]:
 def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:
     """How images are prepared, from the network's `pretrained_cfg` or `default_cfg`.
 
+    torchvision's networks have neither: see `audit_factory.torchvision_models`.
+
     Raises:
         ConfigError: It has neither; the message says what to set instead.
     """
     found = _described(module)
+    if not found and torchvision_models.is_torchvision(module):
+        return torchvision_models.data_config(module, args)
     if not found.keys() >= _NEEDED:
         raise ConfigError(
             f"{type(module).__name__} does not say how its images are prepared: set "

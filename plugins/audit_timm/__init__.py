@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from audit.plugin import HeldOutEntry, ModelEntry, hookimpl
-from audit_timm import pretrained, results, source
+from audit_timm import layouts, preparation, pretrained, results, source
 
 
 @hookimpl
@@ -22,10 +22,14 @@ def genaudit_models() -> list[ModelEntry]:
             matches=source.matches,
             names=source.names,
             create=source.create,
-            data_config=source.data_config,
+            data_config=preparation.data_config,
             digest=source.digest,
             recognises=source.recognises,
             reads=pretrained.reads,
+            located=source.located,
+            weights_file=pretrained.weights_file,
+            adapt=layouts.adapt,
+            remarks=preparation.remarks,
         )
     ]
 

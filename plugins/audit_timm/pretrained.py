@@ -19,6 +19,17 @@ from audit_timm.source import FOLDER_PREFIX, HUB_PREFIXES
 _SOURCE_KEYS: Final = ("source", "state_dict", "file", "url", "hf_hub_id", "hf_hub_filename")
 #: Names in a local folder that timm may take for weights.
 _WEIGHTS: Final = ("*.safetensors", "*.pth", "*.pth.tar", "*.bin")
+#: Names that timm looks for in a local folder before others.
+_PREFERRED: Final = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
 _HUB_WEIGHTS: Final = "pytorch_model.bin"
 #: What timm asks the hub for before a file of this name.
 _SAFE_NAMES: Final = {
@@ -53,6 +64,38 @@ def reads(reference: str, args: Mapping[str, Any]) -> Sequence[Path] | None:
             return _in_folder(Path(place))
         return _in_pinned_repository(place, args.get("cache_dir"))
     return _of_architecture(reference, args)
+
+
+def weights_file(reference: str, args: Mapping[str, Any]) -> Path | None:
+    """The local file that timm would read for pretrained weights, where there is one.
+
+    * `local-dir:path`: the file in the folder that timm would choose;
+    * an architecture: the `file` of the `pretrained_cfg` or `pretrained_cfg_overlay` in `args`.
+
+    An index of shards in a folder, which timm passes over, is taken where nothing else is there.
+    """
+    overlay = args.get("pretrained_cfg_overlay") or {}
+    given = args.get("pretrained_cfg")
+    if reference.startswith(HUB_PREFIXES):
+        return None
+    if reference.startswith(FOLDER_PREFIX):
+        moved = not isinstance(overlay, Mapping) or any(key in overlay for key in _SOURCE_KEYS)
+        return None if moved or given else _chosen(Path(reference.removeprefix(FOLDER_PREFIX)))
+    found = _of_architecture(reference, args)
+    named = any(isinstance(part, Mapping) and part.get("file") for part in (overlay, given))
+    return found[0] if found and named else None
+
+
+def _chosen(folder: Path) -> Path | None:
+    """The file that timm takes of a folder, as `timm.models._hub.load_state_dict_from_path`."""
+    for name in _PREFERRED:
+        if (folder / name).exists():
+            return folder / name
+    for pattern in (*_WEIGHTS, "*.index.json"):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+    return None
 
 
 def _in_folder(folder: Path) -> list[Path]:

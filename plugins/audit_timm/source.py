@@ -1,24 +1,23 @@
-"""Create networks with timm and read how their images are prepared."""
+"""Create networks with timm."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.data.transform import INTERPOLATIONS
 from audit.errors import CheckpointError, ConfigError, unknown_name
-from audit.plugin import DataConfig
 
 if TYPE_CHECKING:
     import torch
 
 HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 FOLDER_PREFIX = "local-dir:"
+#: Arguments that hold a configuration of timm's, which may name a weights file.
+CONFIGURATIONS = ("pretrained_cfg", "pretrained_cfg_overlay")
 #: What every configuration of timm's holds, and others hardly.
 _OF_TIMM = {"input_size", "mean", "std", "first_conv", "classifier"}
 _COMMIT = re.compile(r"[^@]+/[^@]+@[0-9a-f]{40}")
@@ -59,6 +58,26 @@ def digest(reference: str) -> str:
         raise ConfigError(f"model {reference!r} needs {path}: {error}") from error
 
 
+def located(reference: str, args: Mapping[str, Any], folder: Path) -> tuple[str, Mapping[str, Any]]:
+    """The same with the relative paths in them counted from a folder."""
+    if reference.startswith(FOLDER_PREFIX):
+        reference = FOLDER_PREFIX + _absolute(reference.removeprefix(FOLDER_PREFIX), folder)
+    moved = dict(args)
+    for name in CONFIGURATIONS:
+        given = args.get(name)
+        if isinstance(given, Mapping) and isinstance(given.get("file"), str) and given["file"]:
+            moved[name] = {**given, "file": _absolute(given["file"], folder)}
+    return reference, moved
+
+
+def _absolute(text: str, folder: Path) -> str:
+    """A path counted from a folder."""
+    try:
+        return str((folder / Path(text).expanduser()).absolute())
+    except RuntimeError as error:  # "~name" of nobody
+        raise ConfigError(f"path {text!r} names a home folder that does not exist") from error
+
+
 def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.nn.Module:
     """Build a network on the CPU.
 
@@ -75,7 +94,7 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
     import timm
 
     _check_reference(reference)
-    _check_arguments(reference, args)
+    _check_arguments(reference, args, pretrained)
     try:
         module: torch.nn.Module = timm.create_model(reference, pretrained=pretrained, **args)
     except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
@@ -117,13 +136,21 @@ def _check_reference(reference: str) -> None:
         raise unknown_name("model", reference, tagged, f"{architecture} has the tags: {known}")
 
 
-def _check_arguments(reference: str, args: Mapping[str, Any]) -> None:
+def _check_arguments(reference: str, args: Mapping[str, Any], pretrained: bool) -> None:
     """Refuse a weights file that would be read past the checks of `audit.network.weights`."""
     if args.get("checkpoint_path"):
         raise ConfigError(
             f"model {reference!r}: model_args.checkpoint_path = {args['checkpoint_path']!r} would "
             "be read unchecked; give the file as `weights` of the checkpoint instead"
         )
+    for name in CONFIGURATIONS if pretrained else ():
+        given = args.get(name)
+        file = given.get("file") if isinstance(given, Mapping) else None
+        if file:
+            raise ConfigError(
+                f"model {reference!r}: model_args.{name}.file = {str(file)!r} would be read "
+                "unchecked; give the file as `weights` of the checkpoint instead"
+            )
 
 
 def _unreachable(reference: str, pretrained: bool, error: Exception) -> CheckpointError:
@@ -144,69 +171,3 @@ def recognises(module: torch.nn.Module) -> bool:
         return True
     found = getattr(module, "pretrained_cfg", None)
     return isinstance(found, Mapping) and found.keys() >= _OF_TIMM
-
-
-def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:
-    """How timm prepares images for the network.
-
-    timm's own resolution (`timm.data.resolve_model_data_config`) keeps three channels and the
-    pretrained size whatever the network was built with. Here `input_size` follows the network:
-    its channels, and `img_size` where it was given or is fixed. A one-channel network gets the
-    averages of the channels' mean and std. timm's `crop_mode` is not carried over.
-
-    Raises:
-        ConfigError: The network takes neither 1 nor 3 channels, or timm names an interpolation
-            that is not supported.
-    """
-    from timm.data.config import resolve_model_data_config
-
-    found: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
-    channels = _input_channels(module, args)
-    if channels not in (1, 3):
-        raise ConfigError(f"images have 1 or 3 channels, but the network takes {channels}")
-    mean, std = tuple(map(float, found["mean"])), tuple(map(float, found["std"]))
-    if channels != len(mean):
-        mean = (sum(mean) / len(mean),) * channels
-        std = (sum(std) / len(std),) * channels
-    if found["interpolation"] not in INTERPOLATIONS:
-        raise ConfigError(
-            f"timm prepares images with {found['interpolation']!r} interpolation; set "
-            f"transform.interpolation in [dataset] to one of {', '.join(INTERPOLATIONS)}"
-        )
-    height, width = _image_size(module, args, tuple(found["input_size"][1:]))
-    return DataConfig(
-        input_size=(channels, height, width),
-        mean=mean,
-        std=std,
-        interpolation=str(found["interpolation"]),
-        crop_pct=float(found["crop_pct"]),
-    )
-
-
-def _input_channels(module: torch.nn.Module, args: Mapping[str, Any]) -> int:
-    """Channels the network takes: as it was told, or those of its first convolution."""
-    import torch
-
-    if args.get("in_chans") is not None:
-        return int(args["in_chans"])
-    first = getattr(module, "pretrained_cfg", {}).get("first_conv")
-    path = first[0] if isinstance(first, list | tuple) and first else first
-    layers = dict(module.named_modules())
-    layer = layers.get(path) if isinstance(path, str) else None
-    if isinstance(layer, torch.nn.Conv2d):
-        return layer.in_channels
-    return int(getattr(module, "in_chans", 3))
-
-
-def _image_size(
-    module: torch.nn.Module, args: Mapping[str, Any], default: tuple[int, ...]
-) -> tuple[int, int]:
-    """Height and width the network was built for."""
-    size = args.get("img_size")
-    if size is None:
-        size = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    if size is None or inspect.isfunction(size):
-        return (default[0], default[1])
-    if isinstance(size, int):
-        return (size, size)
-    return (int(size[0]), int(size[1]))

@@ -147,6 +147,36 @@ def test_timm_data_config_follows_the_image_size():
     assert TIMM.data_config(module, {"img_size": [64, 32]}).input_size == (3, 64, 32)
 
 
+FAMILIES = [
+    *("test_resnet", "test_vit", "tresnet_m", "swin_tiny_patch4_window7_224", "mobilevit_xxs"),
+    *("levit_384_s8", "crossvit_9_240", "pit_xs_224", "naflexvit_base_patch16_siglip"),
+    *("inception_v4", "nasnetalarge", "maxvit_tiny_tf_224", "hiera_tiny_224", "dla34"),
+    *("volo_d1_224", "qwen3_vit_88m", "efficientvit_b0", "repvit_m1", "vgg11", "ghostnet_100"),
+]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_timm_data_config_gives_the_size_that_timm_resolves(name):
+    if not timm.is_model(name):
+        pytest.skip(f"this timm has no {name}")
+    with torch.device("meta"):
+        module, gray = timm.create_model(name), timm.create_model(name, in_chans=1)
+    size = tuple(timm.data.resolve_model_data_config(module)["input_size"])
+    assert TIMM.data_config(module, {}).input_size == size
+    assert TIMM.data_config(gray, {}).input_size == (1, *size[1:])
+
+
+def test_timm_remarks_on_what_its_own_preparation_does_otherwise():
+    module = TIMM.create("test_resnet", {}, False)
+    assert TIMM.remarks(module, {}) == []
+    module.pretrained_cfg |= {"crop_mode": "squash", "test_input_size": (3, 288, 256)}
+    assert TIMM.remarks(module, {}) == [
+        "timm prepares images with crop_mode 'squash'; here the centre of the image is taken",
+        "timm publishes results at 288 × 256 pixels too (test_input_size); here images have the "
+        "size of training",
+    ]
+
+
 def test_timm_data_config_refuses_other_channels():
     module = TIMM.create("test_resnet", {"in_chans": 4}, False)
     with pytest.raises(ConfigError) as caught:

@@ -174,8 +174,8 @@ def test_read_weights_names_what_it_leaves_out(tmp_path):
     [
         ({"epoch": 3}, "must hold tensors by name; found epoch"),
         ({}, "must hold tensors by name; found nothing"),
-        ([1], "model_ema, state_dict, model, model_state_dict; found a list"),
-        (torch.ones(1), "model_ema, state_dict, model, model_state_dict; found a Tensor"),
+        ([1], "params, module; found a list"),
+        (torch.ones(1), "params, module; found a Tensor"),
     ],
 )
 def test_read_weights_says_what_it_found_instead_of_weights(tmp_path, content, found):

@@ -89,10 +89,37 @@ def test_reads_the_file_that_arguments_name(folder, argument):
     path = folder / "model.safetensors"
     args = {"num_classes": 3, argument: {"file": str(path), "num_classes": 3}}
     assert TIMM.reads("test_resnet", args) == [path]
-    before, network = key_of("test_resnet", args), pretrained("test_resnet", args)
+    assert TIMM.weights_file("test_resnet", args) == path
+    before = key_of("test_resnet", args)
     change(path)
     assert key_of("test_resnet", args) != before
-    assert pretrained("test_resnet", args) != network
+    with pytest.raises(ConfigError) as caught:
+        TIMM.create("test_resnet", args, True)
+    assert str(caught.value) == (
+        f"model 'test_resnet': model_args.{argument}.file = {str(path)!r} would be read "
+        "unchecked; give the file as `weights` of the checkpoint instead"
+    )
+
+
+def test_the_weights_of_a_local_folder_are_the_file_that_timm_would_choose(folder):
+    reference = f"local-dir:{folder}"
+    assert TIMM.weights_file(reference, {}) == folder / "model.safetensors"
+    (folder / "model.safetensors").rename(folder / "b.safetensors")
+    (folder / "a.pth").touch()
+    assert TIMM.weights_file(reference, {}) == folder / "b.safetensors"
+    (folder / "pytorch_model.bin").touch()
+    assert TIMM.weights_file(reference, {}) == folder / "pytorch_model.bin"
+    assert TIMM.weights_file(f"hf-hub:some/model@{COMMIT}", {}) is None
+    assert TIMM.weights_file("test_resnet", {}) is None
+
+
+def test_relative_paths_of_timm_count_from_the_folder_they_are_given(tmp_path):
+    args = {"pretrained_cfg": {"file": "w.pth"}, "pretrained_cfg_overlay": {"url": "x"}, "a": 1}
+    reference, moved = TIMM.located("local-dir:mine", args, tmp_path)
+    assert reference == f"local-dir:{tmp_path / 'mine'}"
+    assert moved == {**args, "pretrained_cfg": {"file": str(tmp_path / "w.pth")}}
+    assert TIMM.located("local-dir:/a/b", {}, tmp_path) == ("local-dir:/a/b", {})
+    assert TIMM.located("resnet18", {}, tmp_path) == ("resnet18", {})
 
 
 def cached(root, repository, commit, files=(), absent=(), branch=None):

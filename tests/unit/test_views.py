@@ -354,7 +354,7 @@ def test_view_of_a_head_that_does_not_fit_says_so(store, n_classes):
     )
 
 
-@pytest.mark.parametrize(("wrap", "refused"), [(tuple, None), (list, None), (dict, "dict")])
+@pytest.mark.parametrize(("wrap", "refused"), [(tuple, False), (list, False), (dict, True)])
 def test_view_takes_the_scores_of_networks_that_return_more(store, wrap, refused):
     class Wrapped(nn.Module):
         def __init__(self):
@@ -363,13 +363,16 @@ def test_view_takes_the_scores_of_networks_that_return_more(store, wrap, refused
 
         def forward(self, images):
             scores = self.inner(images)
-            return wrap({"scores": scores}) if refused else wrap([scores, images])
+            return {"mask": scores, "box": images} if refused else wrap([scores, images])
 
     view = view_of(Wrapped, store)
     if refused:
         with pytest.raises(CheckpointError) as caught:
             view.logits()
-        assert str(caught.value) == f"the network returns {refused}, not class scores"
+        assert str(caught.value) == (
+            "the network returns dict with mask, box, not class scores; needed is a tensor, alone, "
+            "first in a tuple, or under one of the names logits, out, output, scores, pred, cls"
+        )
     else:
         assert view.logits().shape == (30, 10)
 

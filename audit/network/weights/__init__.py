@@ -1,0 +1,36 @@
+"""The one trusted door for weights files.
+
+What a file is, is decided by its bytes, never by its name: safetensors, or the zip archive of
+`torch.save`, read with `weights_only=True` after a static look at every global its pickle names.
+Everything else is refused, and nothing falls back to unpickling. Sizes a file declares are
+compared with its real size before anything is allocated.
+
+Whoever reviews the way from bytes to weights reads, in this order:
+
+- `_door`: from a path to weights; every file, and every shard of a folder, takes it;
+- `_safetensors`, `_torch_archive`: the two formats, each checked before it is read;
+- `_shards`: an index and the files it names;
+- `_choice`: the state dict inside what was read, and its dense tensors;
+- `_refusals`: everything else, named as what it is;
+- `folders`: which weights lie in a folder, from names alone.
+"""
+
+from __future__ import annotations
+
+from audit.network.weights._choice import EMA_PREFIXES, WRAPPERS, Weights, Which
+from audit.network.weights._door import content_digest, file_digest, read_weights
+from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_PICKLE_BYTES, MAX_TENSORS, listed
+
+__all__ = [
+    "EMA_PREFIXES",
+    "MAX_HEADER_BYTES",
+    "MAX_PICKLE_BYTES",
+    "MAX_TENSORS",
+    "WRAPPERS",
+    "Weights",
+    "Which",
+    "content_digest",
+    "file_digest",
+    "listed",
+    "read_weights",
+]
