@@ -107,11 +107,12 @@ def test_decode_image_does_not_rotate_by_exif(tmp_path):
 
 def test_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
     path = tmp_path / "floats.tif"
-    Image.fromarray(np.zeros((3, 3), np.float32)).save(path)
+    Image.fromarray(np.array([[-1, 3]], np.float32)).save(path)
     with pytest.raises(DataError) as caught:
         decode_image(path)
     assert str(caught.value) == (
-        f"image {path}: pixels are floats of unknown range; convert the image to 8 bits"
+        f"image {path}: float pixels run from -1 to 3; [0, 1] or [0, 255] was expected; give the "
+        "images as they were before normalisation, or convert them to 8 bits"
     )
 
 
