@@ -6,6 +6,7 @@ ordinary in an image is said in words (`oddities`), so that a run can count them
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -53,16 +54,17 @@ def standard_mode(image: Image.Image, also: tuple[str, ...] = ()) -> Image.Image
     Raises:
         DataError: Pixels are negative, not finite, or beyond 16 bits: their range is not known.
     """
-    known = (*oddities(image), *also)
+    known = oddities(image)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         plain = image.copy() if hasattr(image, "fp") else image
-        if not known and not plain.info:
+        if not also and set(plain.info) <= {_KEPT}:
             return plain
         found = plain.copy() if plain is image else plain
     else:
         found, odd = _converted(image)
         known = (*known, *odd)
-    found.info = {_KEPT: tuple(dict.fromkeys(known))} if known else {}
+    known = tuple(dict.fromkeys((*known, *also)))
+    found.info = {_KEPT: known} if known else {}
     return found
 
 
@@ -120,6 +122,13 @@ def _from_floats(values: np.ndarray) -> tuple[Image.Image, tuple[str, ...]]:
     unit = high <= 1
     bytes_ = np.floor(values * (255 if unit else 1) + 0.5).astype(np.uint8)
     return Image.fromarray(bytes_), (UNIT_FLOATS if unit else BYTE_FLOATS,)
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """SHA-256 of an image's size, mode and pixels, as hexadecimal digits."""
+    content = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
+    content.update(image.tobytes())
+    return content.hexdigest()
 
 
 def image_from_array(values: Any) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, MutableMapping, Sequence
 
@@ -46,9 +47,7 @@ class Sample:
     def images_of_class(self) -> dict[str, int]:
         """Chosen class → how many of its images were chosen, in the order of labels."""
         counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
-        return {
-            name: count for name, count in zip(self.class_names, counts, strict=True) if count
-        }
+        return {name: count for name, count in zip(self.class_names, counts, strict=True) if count}
 
 
 def shuffle_key(seed: int, sample_id: str) -> bytes:
@@ -134,7 +133,7 @@ def _members(split: ImageSplit) -> list[list[int]]:
     labels = np.asarray(split.labels)
     order = np.argsort(labels, kind="stable")
     ends = np.searchsorted(labels[order], np.arange(len(split.class_names) + 1))
-    members = [order[a:b].tolist() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    members = [order[a:b].tolist() for a, b in itertools.pairwise(ends)]
     empty = next((label for label, found in enumerate(members) if not found), None)
     if empty is not None:
         shown = _counts(split.class_names, [len(found) for found in members])

@@ -89,6 +89,7 @@ class MeasuresConfig(_Strict):
         include: Names, or the groups "default" and "all".
         exclude: Names to leave out.
         images_per_class: Training images of each class that are looked at; 0 means all.
+        max_classes: How many classes are looked at where there are more; 0 means all.
         batch_size: Images per forward pass; part of every cache key, as it may change bits.
         layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
     """
@@ -96,6 +97,7 @@ class MeasuresConfig(_Strict):
     include: tuple[str, ...] = ("default",)
     exclude: tuple[str, ...] = ()
     images_per_class: int = Field(default=100, ge=0, strict=True)
+    max_classes: int = Field(default=20, ge=0, strict=True)
     batch_size: int = Field(default=64, ge=1, strict=True)
     layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
 

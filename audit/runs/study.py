@@ -232,7 +232,13 @@ def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
     known = store.get(key)
     memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
     before = len(memo)
-    sample = draw_sample(split, config.measures.images_per_class or None, config.seed, memo)
+    sample = draw_sample(
+        split,
+        config.measures.images_per_class or None,
+        config.seed,
+        memo,
+        config.measures.max_classes or None,
+    )
     if len(memo) > before:
         store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
     return sample
@@ -285,6 +291,10 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "n_images": sample.n_available,
             "n_sampled": len(sample.labels),
             "images_per_class": config.measures.images_per_class,
+            "images_of_class": sample.images_of_class,
+            "max_classes": config.measures.max_classes,
+            "skipped": dict(sample.skipped),
+            "oddities": dict(sample.oddities),
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
         },

@@ -46,6 +46,7 @@ def unit_table(
     batch_size: int = 64,
     device: str = "auto",
     seed: int = 0,
+    max_classes: int = 20,
 ) -> pd.DataFrame:
     """Feature entropy of every unit of one network for every class.
 
@@ -63,6 +64,7 @@ def unit_table(
         batch_size: Images per forward pass.
         device: "auto", "cpu" or "cuda".
         seed: Of the choice of images.
+        max_classes: How many classes are looked at where there are more; 0 means all.
 
     Returns:
         Columns layer, unit, class_name, n_images, effective_rate (in [0, 1]), birth_entropy and
@@ -106,7 +108,7 @@ def unit_table(
         weights_digest=file_digest(weights) if weights else "",
         data_source=Provided(name, ""),
         dataset_options=options,
-        sample=draw_sample(split, images_per_class or None, seed),
+        sample=draw_sample(split, images_per_class or None, seed, None, max_classes or None),
         transform=dict(transform or {}),
         layers=tuple(layers) if layers is not None else None,
         batch_size=batch_size,

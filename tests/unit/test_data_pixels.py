@@ -69,7 +69,7 @@ AS_LOADERS_SEE = {
     "cmyk.jpg": (photo().convert("CMYK"), {}, ("CMYK",)),
     "cmyk.tif": (photo().convert("CMYK"), {}, ("CMYK",)),
     "lab.tif": (Image.merge("LAB", photo().split()), {}, ("LAB",)),
-    "clip.gif": (photo(), FRAMES_OF_A_CLIP, (FRAMES,)),
+    "clip.gif": (photo(), FRAMES_OF_A_CLIP, (PALETTE, FRAMES)),
     "clip.webp": (photo(), {**FRAMES_OF_A_CLIP, "lossless": True}, (FRAMES,)),
     "clip.png": (photo(), FRAMES_OF_A_CLIP, (FRAMES,)),
     "pages.tif": (photo(), FRAMES_OF_A_CLIP, (FRAMES,)),
