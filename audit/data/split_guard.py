@@ -84,6 +84,29 @@ def open_training(entry: DatasetEntry, options: Mapping[str, Any]) -> ImageSplit
     return split
 
 
+def open_held_out(entry: DatasetEntry, options: Mapping[str, Any], own: bool = False) -> ImageSplit:
+    """Open held-out images, which are only ever compared with training images.
+
+    Args:
+        entry: The dataset.
+        options: Where the held-out images lie, in its own options; where `own`, the options of
+            the training set.
+        own: Whether the dataset's own held-out split is meant.
+
+    Raises:
+        ConfigError: An option is unknown or cannot be used.
+        DataError: The images cannot be used.
+        PluginError: The plugin gives something else than a split.
+    """
+    opened = None if own else entry.open_held_out
+    split: object = opened(options) if opened else entry.open("held_out", options)
+    if not isinstance(split, ImageSplit):
+        raise PluginError(
+            f"dataset {entry.name!r} must open an ImageSplit; it gave a {type(split).__name__}"
+        )
+    return split
+
+
 def looks_held_out(name: str) -> bool:
     """Whether the name of a split or a file says validation or test, and not training.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from typing import Any
 import numpy as np
 
 import audit
+from audit.data.duplicates import Overlap, find_overlap
 from audit.data.sample import Sample, draw_sample
-from audit.data.split_guard import open_training
+from audit.data.split_guard import open_held_out, open_training
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
-from audit.plugin import MeasureEntry, ModelEntry
+from audit.plugin import DatasetEntry, ImageSplit, MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
@@ -40,6 +42,8 @@ class Study:
         registry: Where plugins are looked up.
         measures: What is computed.
         sample: The training images that are looked at.
+        overlap: Those of them that are also among the held-out images; None where the
+            configuration names no held-out images.
         subjects: The checkpoints whose weights could be read.
         refused: Checkpoint → why its weights file could not be read.
         store: Where numbers go.
@@ -53,6 +57,7 @@ class Study:
     registry: Registry
     measures: tuple[MeasureEntry, ...]
     sample: Sample
+    overlap: Overlap | None
     subjects: tuple[Subject, ...]
     refused: dict[str, str]
     store: Store
@@ -80,7 +85,8 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
-    sample = _draw(config, registry, store)
+    sample, split = _draw(config, registry, store)
+    overlap = _compare(config, registry, store, split, sample, options.progress)
     device = resolve_device(options.device)
     planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
@@ -95,6 +101,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         registry=registry,
         measures=tuple(measures),
         sample=sample,
+        overlap=overlap,
         subjects=tuple(sorted(subjects, key=lambda subject: subject.name)),
         refused=refused,
         store=store,
@@ -145,7 +152,7 @@ class _Planned:
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),
-            dataset_options=config.dataset_options,
+            dataset_options=located_options(config, dataset),
             dataset_locations=dataset.locations,
             sample=self._sample,
             transform=config.dataset.transform,
@@ -224,24 +231,83 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
     return [(entry.name or path.stem, path) for path in files]
 
 
-def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
-    """The training sample; what is known of unchanged image files is remembered in the store."""
+def located_options(config: AuditConfig, dataset: DatasetEntry) -> dict[str, Any]:
+    """The options of a configuration's dataset, with every path in them made absolute."""
+    return config.located(config.dataset_options, dataset.locations)
+
+
+def plain_words(value: Any) -> Any:
+    """A value as JSON can hold it; objects in memory become words."""
+    if isinstance(value, Mapping):
+        return {str(name): plain_words(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_words(part) for part in value]
+    known = value is None or isinstance(value, str | int | float)
+    return value if known else f"a {type(value).__name__} in memory"
+
+
+def _draw(config: AuditConfig, registry: Registry, store: Store) -> tuple[Sample, ImageSplit]:
+    """The training sample, and the split it is of."""
     dataset = registry.dataset(config.dataset.name)
-    split = open_training(dataset, config.dataset_options)
-    key = {"memo": dataset.name, "version": dataset.version, "options": config.dataset_options}
+    options = located_options(config, dataset)
+    split = open_training(dataset, options)
+    with _remembered(store, dataset, options) as memo:
+        sample = draw_sample(
+            split,
+            config.measures.images_per_class or None,
+            config.seed,
+            memo,
+            config.measures.max_classes or None,
+        )
+    return sample, split
+
+
+@contextlib.contextmanager
+def _remembered(
+    store: Store, dataset: DatasetEntry, options: Mapping[str, Any]
+) -> Iterator[dict[str, str]]:
+    """What is known of unchanged images of a dataset; what is new is put into the store."""
+    key = {"memo": dataset.name, "version": dataset.version, "options": plain_words(options)}
     known = store.get(key)
     memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
     before = len(memo)
-    sample = draw_sample(
-        split,
-        config.measures.images_per_class or None,
-        config.seed,
-        memo,
-        config.measures.max_classes or None,
-    )
+    yield memo
     if len(memo) > before:
         store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
-    return sample
+
+
+def _compare(
+    config: AuditConfig,
+    registry: Registry,
+    store: Store,
+    split: ImageSplit,
+    sample: Sample,
+    progress: bool,
+) -> Overlap | None:
+    """The sampled images that are also held out, where the configuration names held-out images."""
+    images = config.held_out.images if config.held_out else None
+    if images is None:
+        return None
+    training = registry.dataset(config.dataset.name)
+    named = dict(images) if isinstance(images, Mapping) else {}
+    dataset = registry.dataset(named.pop("name", training.name))
+    options = located_options(config, training)
+    if isinstance(images, Mapping):
+        options = config.located(named, ("root", *dataset.locations))
+    elif isinstance(images, str):
+        if not dataset.locations:
+            raise ConfigError(
+                f"[held_out] images = {images!r}: dataset {dataset.name!r} reads no path; give "
+                "true for its own held-out split, or a table with the name of another dataset"
+            )
+        others = {k: v for k, v in options.items() if k not in dataset.locations}
+        options = {**others, dataset.locations[0]: str(config.path(images))}
+    held_out = open_held_out(dataset, options, own=images is True)
+    with (
+        _remembered(store, training, {"prints": located_options(config, training)}) as memo,
+        _remembered(store, dataset, {"prints": options}) as held_out_memo,
+    ):
+        return find_overlap(split, sample, held_out, memo, held_out_memo, progress)
 
 
 def resolve_device(device: str) -> str:
@@ -279,14 +345,14 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "python": platform.python_version(),
             **{name: _version(name) for name in _required()},
         },
-        "config": config.model_dump(mode="json"),
+        "config": plain_words(config.model_dump()),
         "base": str(config.base),
         "seed": config.seed,
         "device": study.device,
         "dtype": "float32",
         "dataset": {
             "name": config.dataset.name,
-            "options": config.dataset_options,
+            "options": plain_words(config.dataset_options),
             "class_names": list(sample.class_names),
             "n_images": sample.n_available,
             "n_sampled": len(sample.labels),
@@ -298,6 +364,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
         },
+        "overlap": study.overlap.describe() if study.overlap else None,
         "measures": {
             entry.name: describe_measure(entry)
             | {"plugin": study.registry.owners["genaudit_measures", entry.name]}

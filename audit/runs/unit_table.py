@@ -25,14 +25,14 @@ from audit.runs.config import CheckpointConfig
 from audit.runs.study import resolve_device
 from audit.store import Store
 from audit.topology import Filtration
-from audit.topology.units import unit_frame
+from audit.topology.units import sampled_unit_frame
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
 Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
-Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit
+Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit | Any
 
 
 def unit_table(
@@ -54,7 +54,8 @@ def unit_table(
         checkpoint_or_module: A module in memory (it is copied, and left as it was); or a mapping
             with the keys of `[[checkpoints]]` (model, weights, model_args, pretrained); or the
             path of a weights file with its recipe beside it, as `genaudit demo` writes.
-        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split.
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads: a dataset of torch, a pair of arrays.
         layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
         filtration: "clique" or "cubical".
         images_per_class: Training images of each class; 0 means all.
@@ -117,7 +118,7 @@ def unit_table(
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
         view = CheckpointView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
-        return unit_frame(view.births(filtration), view.labels, view.class_names)
+        return sampled_unit_frame(view.births(filtration), view.labels, view.class_names)
 
 
 class _Plugin:
@@ -181,7 +182,10 @@ def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[s
     """(training split, name of its plugin, options)."""
     if isinstance(dataset, ImageSplit):
         return dataset, "", {}
-    options = {"name": dataset} if isinstance(dataset, str) else dict(dataset)
+    if isinstance(dataset, str):
+        options: dict[str, Any] = {"name": dataset}
+    else:
+        options = dict(dataset) if isinstance(dataset, Mapping) else registry.adopted(dataset)
     if "name" not in options:
         raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
     name = str(options.pop("name"))

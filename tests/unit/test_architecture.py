@@ -34,6 +34,7 @@ OWNERS = {
     "llvmlite": {"audit/topology/_kernels/vectors.py"},
     "timm": {"plugins/audit_timm/", "plugins/audit_datasets/timm_factory.py"},
     "click": {"audit/cli/"},
+    "imagehash": {"audit/data/duplicates.py"},
     "sklearn": {
         *("audit/correlation/", "audit/ranking/", "audit/statistics/"),
         *("plugins/audit_measures/", "plugins/audit_datasets/"),
