@@ -4,10 +4,12 @@ Only contents are compared, to warn the user; nothing of this reaches a measure.
 the same bytes, or the same pixels after decoding. A near copy has a perceptual hash that differs in
 few bits: `imagehash.phash` of 16 × 16 bits (Zauner 2010), of which at most `MOST_BITS` differ.
 
-Hash and bound were chosen by `python -m benchmarks.near_duplicates`: on digits, glyphs and patches
-of photographs of which no two are the same, no image was called a near copy; at 24 bits 0.6% of
-glyphs were, and 8 × 8 bits called a third of them so at a bound as loose. A copy that was cropped,
-mirrored or strongly recompressed is not found, nor is one of a picture without contrast.
+Hash and bound were chosen by `python -m benchmarks.near_duplicates`: of 1,717 digits, glyphs and
+blocks of photographs of which no two are the same, none was called a near copy (so less than 0.2%
+are, at 95%); at 24 bits 0.6% of the glyphs were, and with 8 × 8 bits a third of them at a bound as
+loose. Of copies of photographs, 78 to 84% were found after JPEG at quality 75 and 90 to 98% after
+brightening or enlarging. A copy that was cropped or mirrored is not found, nor one of a picture
+without contrast, nor a recompressed one of 8 × 8 pixels.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class Registry:
             if options is not None:
                 return {"name": name, **options}
         raise ConfigError(
-            f"no dataset reads a {type(given).__name__} in memory; give a table with the key "
+            f"no dataset reads an object of type {type(given).__name__}; give a table with the key "
             "'name', or an object that one reads (`genaudit plugins` lists every dataset)"
         )
 

@@ -19,7 +19,7 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
-from audit.plugin import DataConfig, ImageSplit, ModelEntry, hookimpl
+from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.runs.config import CheckpointConfig
 from audit.runs.study import resolve_device
@@ -90,7 +90,7 @@ def unit_table(
     if filtration not in ("clique", "cubical"):
         raise unknown_name("filtration", filtration, ["clique", "cubical"])
     registry = installed()
-    split, name, options = _open(dataset, registry)
+    split, entry, options = _open(dataset, registry)
     network = checkpoint_or_module if isinstance(checkpoint_or_module, torch.nn.Module) else None
     config = _config(checkpoint_or_module)
     if network is None:
@@ -107,8 +107,9 @@ def unit_table(
         model_args=config.model_args,
         weights=weights,
         weights_digest=file_digest(weights) if weights else "",
-        data_source=Provided(name, ""),
+        data_source=Provided(entry.name if entry else "", ""),
         dataset_options=options,
+        dataset_locations=entry.locations if entry else (),
         sample=draw_sample(split, images_per_class or None, seed, None, max_classes or None),
         transform=dict(transform or {}),
         layers=tuple(layers) if layers is not None else None,
@@ -178,15 +179,17 @@ def _config(checkpoint: Checkpoint | nn.Module) -> CheckpointConfig:
         ) from error
 
 
-def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[str, Any]]:
-    """(training split, name of its plugin, options)."""
+def _open(
+    dataset: Dataset, registry: Registry
+) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
+    """(training split, what reads it, options)."""
     if isinstance(dataset, ImageSplit):
-        return dataset, "", {}
+        return dataset, None, {}
     if isinstance(dataset, str):
         options: dict[str, Any] = {"name": dataset}
     else:
         options = dict(dataset) if isinstance(dataset, Mapping) else registry.adopted(dataset)
     if "name" not in options:
         raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
-    name = str(options.pop("name"))
-    return open_training(registry.dataset(name), options), name, options
+    entry = registry.dataset(str(options.pop("name")))
+    return open_training(entry, options), entry, options

@@ -609,9 +609,9 @@ def test_torchvision_reads_fake_data_and_refuses_what_chooses_a_split(tmp_path):
         assert refusal("torchvision", {**options, "args": {name: True}}).startswith(
             f"torchvision: args.{name} is not for you to choose"
         )
-    qmnist = {"dataset": "QMNIST", "root": str(tmp_path), "args": {"what": "test50k"}}
+    qmnist = {"dataset": "QMNIST", "root": str(tmp_path), "args": {"what": "train"}}
     assert "nothing is downloaded here" in refusal("torchvision", qmnist)
-    qmnist["args"] = {"what": "test"}
+    qmnist["args"] = {"what": "test50k"}
     assert NAMED in refusal("torchvision", qmnist)
     assert refusal("torchvision", {**options, "dataset": "MNITS"}) == (
         "unknown dataset of torchvision: 'MNITS'; did you mean 'MNIST' or 'QMNIST' or 'KMNIST'?"
