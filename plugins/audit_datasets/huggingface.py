@@ -135,9 +135,11 @@ def _split(
     def read(index: int) -> bytes:
         found = cell(index) or {}
         content, path = found.get("bytes"), found.get("path")
-        if content is None and path is None:
+        if content is not None:
+            return bytes(content)
+        if path is None:
             raise DataError(f"image {index:07d} has neither bytes nor a path")
-        return bytes(content) if content is not None else Path(path).read_bytes()
+        return Path(path).read_bytes()
 
     return BytesSplit(labels, classes, numbered(len(labels)), read, upright=True)
 
