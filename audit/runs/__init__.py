@@ -1,6 +1,7 @@
 """An audit from configuration to report: the only place that wires the stages together.
 
 - `config`: an `audit.toml`, read and checked.
+- `training_set`: the sample of a configuration, and what of it is also held out.
 - `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `unit_table`: one network looked at closely.

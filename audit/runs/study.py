@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import glob
-import json
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import audit
-from audit.data.duplicates import Overlap, find_overlap
-from audit.data.sample import Sample, draw_sample
-from audit.data.split_guard import open_held_out, open_training
+from audit.data.duplicates import Overlap
+from audit.data.sample import Sample
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
-from audit.plugin import DatasetEntry, ImageSplit, MeasureEntry, ModelEntry
+from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
+from audit.runs.training_set import compare, draw, located_options, plain_words
 from audit.store import Store
 
 
@@ -85,8 +81,8 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
-    sample, split = _draw(config, registry, store)
-    overlap = _compare(config, registry, store, split, sample, options.progress)
+    sample, split = draw(config, registry, store)
+    overlap = compare(config, registry, store, split, sample, options.progress)
     device = resolve_device(options.device)
     planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
@@ -229,85 +225,6 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
             f"cannot all be named {entry.name!r}; leave `name` out"
         )
     return [(entry.name or path.stem, path) for path in files]
-
-
-def located_options(config: AuditConfig, dataset: DatasetEntry) -> dict[str, Any]:
-    """The options of a configuration's dataset, with every path in them made absolute."""
-    return config.located(config.dataset_options, dataset.locations)
-
-
-def plain_words(value: Any) -> Any:
-    """A value as JSON can hold it; objects in memory become words."""
-    if isinstance(value, Mapping):
-        return {str(name): plain_words(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_words(part) for part in value]
-    known = value is None or isinstance(value, str | int | float)
-    return value if known else f"a {type(value).__name__} in memory"
-
-
-def _draw(config: AuditConfig, registry: Registry, store: Store) -> tuple[Sample, ImageSplit]:
-    """The training sample, and the split it is of."""
-    dataset = registry.dataset(config.dataset.name)
-    options = located_options(config, dataset)
-    split = open_training(dataset, options)
-    with _remembered(store, dataset, options) as memo:
-        sample = draw_sample(
-            split,
-            config.measures.images_per_class or None,
-            config.seed,
-            memo,
-            config.measures.max_classes or None,
-        )
-    return sample, split
-
-
-@contextlib.contextmanager
-def _remembered(
-    store: Store, dataset: DatasetEntry, options: Mapping[str, Any]
-) -> Iterator[dict[str, str]]:
-    """What is known of unchanged images of a dataset; what is new is put into the store."""
-    key = {"memo": dataset.name, "version": dataset.version, "options": plain_words(options)}
-    known = store.get(key)
-    memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
-    before = len(memo)
-    yield memo
-    if len(memo) > before:
-        store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
-
-
-def _compare(
-    config: AuditConfig,
-    registry: Registry,
-    store: Store,
-    split: ImageSplit,
-    sample: Sample,
-    progress: bool,
-) -> Overlap | None:
-    """The sampled images that are also held out, where the configuration names held-out images."""
-    images = config.held_out.images if config.held_out else None
-    if images is None:
-        return None
-    training = registry.dataset(config.dataset.name)
-    named = dict(images) if isinstance(images, Mapping) else {}
-    dataset = registry.dataset(named.pop("name", training.name))
-    options = located_options(config, training)
-    if isinstance(images, Mapping):
-        options = config.located(named, ("root", *dataset.locations))
-    elif isinstance(images, str):
-        if not dataset.locations:
-            raise ConfigError(
-                f"[held_out] images = {images!r}: dataset {dataset.name!r} reads no path; give "
-                "true for its own held-out split, or a table with the name of another dataset"
-            )
-        others = {k: v for k, v in options.items() if k not in dataset.locations}
-        options = {**others, dataset.locations[0]: str(config.path(images))}
-    held_out = open_held_out(dataset, options, own=images is True)
-    with (
-        _remembered(store, training, {"prints": located_options(config, training)}) as memo,
-        _remembered(store, dataset, {"prints": options}) as held_out_memo,
-    ):
-        return find_overlap(split, sample, held_out, memo, held_out_memo, progress)
 
 
 def resolve_device(device: str) -> str:

@@ -85,7 +85,7 @@ def _split_name(split: Split, given: Any) -> str:
 
 def _split_folder(root: Path, chosen: str, split: Split) -> Path:
     """The folder of a split: below the root, or the root itself where its name says so."""
-    synonyms = TRAINING if split == "train" else HELD_OUT
+    synonyms: tuple[str, ...] = TRAINING if split == "train" else HELD_OUT
     for name in (chosen, *synonyms):
         if (root / name).is_dir():
             return root / name
