@@ -85,6 +85,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
                 "output": str(result.output),
                 "ranking": ranking_rows(result.ranking),
                 "about": result.run.get("ranking"),
+                "overlap": result.run.get("overlap"),
                 "correlations": rows_of(result.correlations),
                 "failed": result.failed,
                 "reports": result.run.get("reports"),
@@ -107,10 +108,31 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if len(rest):
         shown = "; ".join(list(dict.fromkeys(rest["reason"].astype(str)))[:2])
         click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
+    if result.run.get("overlap"):
+        click.echo()
+        tell_overlap(result.run["overlap"])
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo()
     print_reports(result)
+
+
+def tell_overlap(overlap: dict[str, Any] | None) -> None:
+    """Say how many training images are also held out, and the first of them by name."""
+    if overlap is None:
+        return
+    n = max(1, overlap["n_sampled"])
+    click.echo(
+        f"held-out copies  {overlap['n_exact']} exact ({overlap['n_exact'] / n:.1%}) and "
+        f"{overlap['n_near']} near ({overlap['n_near'] / n:.1%}) of {overlap['n_sampled']} "
+        f"training images are among {overlap['n_held_out']} held-out images"
+    )
+    for kind in ("exact", "near"):
+        for training, held_out, *bits in overlap[kind][:3]:
+            apart = f", {bits[0]} of 256 bits apart" if bits else ""
+            click.echo(f"  {kind:10}   {training} = {held_out}{apart}")
+    if overlap["unreadable"]:
+        click.echo(f"  {len(overlap['unreadable'])} held-out images cannot be read")
 
 
 def print_reports(result: AuditResult) -> None:

@@ -25,7 +25,7 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
 
 def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     """Print what a run would do, how much is cached, and how long the rest may take."""
-    from audit.cli.show import print_json
+    from audit.cli.show import print_json, tell_overlap
     from audit.runs.forecast import forecast
 
     plan = forecast(config, options)
@@ -34,8 +34,15 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
         print_json(plan)
         raise click.exceptions.Exit(code)
     click.echo(
-        f"training set   {plan['dataset']}: {plan['n_sampled']} of {plan['n_images']} images"
+        f"training set   {plan['dataset']}: {plan['n_sampled']} of {plan['n_images']} images, "
+        f"{len(plan['images_of_class'])} of {plan['n_classes']} classes"
     )
+    _print_counts("  passed over  ", plan["skipped"])
+    _print_counts("  odd pixels   ", plan["oddities"])
+    alone = [name for name, count in plan["images_of_class"].items() if count == 1]
+    if alone:
+        click.echo(f"  one image    {', '.join(alone)}: their entropies say nothing")
+    tell_overlap(plan["overlap"])
     for name, reason in plan["excluded"].items():
         click.echo(f"  left out     {name}: {reason}")
     click.echo(f"measures       {len(plan['measures'])}: {', '.join(plan['measures'])}")
@@ -51,6 +58,12 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     click.echo(f"output         {plan['output']}")
     click.echo(f"time           {plan['time']}")
     raise click.exceptions.Exit(code)
+
+
+def _print_counts(label: str, counts: dict[str, int]) -> None:
+    """One line of counts, if there are any."""
+    if counts:
+        click.echo(label + "; ".join(f"{count} × {what}" for what, count in counts.items()))
 
 
 def plan_code(plan: dict[str, Any]) -> int:

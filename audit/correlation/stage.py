@@ -99,7 +99,7 @@ def _known_accuracies(
     if table is not None:
         return correlation.read_held_out(table, names)
     held_out = record["config"].get("held_out")
-    if not held_out:
+    if not held_out or not held_out.get("table"):
         raise ConfigError(
             "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
         )

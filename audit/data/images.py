@@ -1,23 +1,21 @@
-"""Decoding of images.
+"""Decoding of image files and of their bytes, the same for every dataset plugin that uses it.
 
-Conventions, the same for every dataset plugin that uses `decode_image`:
-
-* Pixels end up as 8-bit "L" or "RGB". Palettes, CMYK, YCbCr and the like become RGB; an alpha
-  channel is dropped, not composited; EXIF orientation is not applied. This is what timm does.
-* 16-bit grayscale is scaled to 8 bits (timm, through Pillow, would clip it).
-* A truncated, corrupt or oversized image is an error, never a partly grey picture.
+Pixels end up as 8-bit "L" or "RGB" (`audit.data.pixels.standard_mode`). Of several frames the first
+is taken, and an EXIF orientation is not applied, as timm and torchvision do neither. A truncated,
+corrupt or oversized image is an error, never a partly grey picture.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
-import numpy as np
-
+from audit.data.pixels import FRAMES, TURNED, UPRIGHT, standard_mode
 from audit.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,6 +36,8 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 
+_ORIENTATION: Final = 0x0112
+
 
 def decode_image(path: Path) -> Image.Image:
     """Decode the first frame of an image file to 8-bit "L" or "RGB".
@@ -46,53 +46,69 @@ def decode_image(path: Path) -> Image.Image:
         DataError: The file is missing, empty, corrupt, truncated, too large to be a photograph,
             or has pixels without a known range; the message names it.
     """
-    from PIL import Image
-
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"image {path} is empty (0 bytes); restore or delete it")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as malformed EXIF, which is not used
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return standard_mode(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(
-            f"image {path} has more pixels than the limit of {Image.MAX_IMAGE_PIXELS}: {error}"
-        ) from error
-    except DataError as error:
-        raise error if str(path) in str(error) else DataError(f"image {path}: {error}") from error
-    except _DECODE_ERRORS as error:
-        raise DataError(
-            f"image {path} cannot be decoded: {type(error).__name__}: {error}; restore or delete it"
-        ) from error
+        empty = path.stat().st_size == 0
+    except (OSError, ValueError) as error:
+        raise _undecodable(str(path), error) from error
+    return _decode(path, str(path), empty, upright=False)
 
 
-def standard_mode(image: Image.Image) -> Image.Image:
-    """The image as 8-bit "L" (grayscale kinds) or "RGB" (everything else).
+def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Image:
+    """Decode an image file that was read already; see `decode_image`.
 
-    16-bit grayscale value v becomes round(v · 255 / 65535).
+    Args:
+        content: Of the file.
+        name: What to call it in messages.
+        upright: Whether an EXIF orientation is applied, as Hugging Face `datasets` does.
 
     Raises:
-        DataError: Pixels are floats, or integers beyond 16 bits: their range is not known.
+        DataError: As `decode_image`.
     """
-    from PIL import Image
+    return _decode(io.BytesIO(content), name, not content, upright)
 
-    if image.mode in ("L", "RGB"):
-        return image.copy() if hasattr(image, "fp") else image
-    if image.mode in ("1", "LA"):
-        return image.convert("L")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(
-                f"integer pixels run from {values.min()} to {values.max()}; "
-                "8 or 16 bits were expected; convert the image to 8 bits"
-            )
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode == "F":
-        raise DataError("pixels are floats of unknown range; convert the image to 8 bits")
-    if "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours as a direct conversion, without a warning
-    return image.convert("RGB")
+
+def _decode(source: Path | IO[bytes], name: str, empty: bool, upright: bool) -> Image.Image:
+    """Decode an image from where it lies."""
+    from PIL import Image, ImageOps
+
+    if empty:
+        raise DataError(f"image {name} is empty (0 bytes); restore or delete it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as malformed EXIF, which is not needed
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                odd = _beside_pixels(image)
+                image.seek(0)
+                image.load()
+                if not (upright and TURNED in odd):
+                    return standard_mode(image, odd)
+                said = tuple(UPRIGHT if word == TURNED else word for word in odd)
+                return standard_mode(ImageOps.exif_transpose(image), said)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"image {name} has more pixels than the limit of {Image.MAX_IMAGE_PIXELS}: {error}"
+        ) from error
+    except DataError as error:
+        raise DataError(f"image {name}: {error}") from error
+    except _DECODE_ERRORS as error:
+        raise _undecodable(name, error) from error
+
+
+def _beside_pixels(image: Image.Image) -> tuple[str, ...]:
+    """What an opened file shows beside its pixels: frames, and a camera that was turned."""
+    odd: list[str] = []
+    with contextlib.suppress(*_DECODE_ERRORS):  # a damaged second frame is none
+        if getattr(image, "is_animated", False):
+            odd.append(FRAMES)
+    with contextlib.suppress(*_DECODE_ERRORS):  # nor is damaged EXIF an orientation
+        if image.getexif().get(_ORIENTATION) in range(2, 9):
+            odd.append(TURNED)
+    return tuple(odd)
+
+
+def _undecodable(name: str, error: Exception) -> DataError:
+    """The error for a file that Pillow, or the system, refuses."""
+    return DataError(
+        f"image {name} cannot be decoded: {type(error).__name__}: {error}; restore or delete it"
+    )

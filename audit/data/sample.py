@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, MutableMapping, Sequence
 
 import numpy as np
 
 from audit.arrays import Labels
+from audit.data.pixels import oddities, standard_mode
 from audit.errors import ConfigError, DataError
 from audit.plugin import ImageSplit
 
@@ -22,10 +25,12 @@ class Sample:
         indices: Shape (n,), positions in the split, class by class.
         labels: Shape (n,), the class of each chosen image.
         sample_ids: Of each chosen image.
-        class_names: Of the split; the position is the label.
+        class_names: Of the split, all of them; the position is the label, whatever was chosen.
         fingerprint: SHA-256 over class names and, per chosen image, name, label and content.
         excluded: Name of each unreadable image met on the way → why it cannot be read.
         n_available: Images in the whole split.
+        skipped: What the dataset passed over → how many.
+        oddities: What is out of the ordinary in the pixels of chosen images, in words → how many.
     """
 
     indices: Labels
@@ -35,6 +40,14 @@ class Sample:
     fingerprint: str
     excluded: dict[str, str]
     n_available: int
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    oddities: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def images_of_class(self) -> dict[str, int]:
+        """Chosen class → how many of its images were chosen, in the order of labels."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
+        return {name: count for name, count in zip(self.class_names, counts, strict=True) if count}
 
 
 def shuffle_key(seed: int, sample_id: str) -> bytes:
@@ -47,11 +60,13 @@ def draw_sample(
     images_per_class: int | None,
     seed: int,
     memo: MutableMapping[str, str] | None = None,
+    max_classes: int | None = None,
 ) -> Sample:
-    """Choose up to `images_per_class` readable images of every class.
+    """Choose up to `images_per_class` readable images of every class, or of some classes.
 
     The order within a class depends on the seed and the image names alone, so a larger sample
-    contains the smaller one. An unreadable image is replaced by the next of its class.
+    contains the smaller one; likewise that of classes. An unreadable image is replaced by the next
+    of its class, so no more images are read than are chosen and excluded.
 
     Args:
         split: Where from.
@@ -59,28 +74,34 @@ def draw_sample(
         seed: Of the permutation.
         memo: Keeps digests and decoding results between runs, by image name and `stamp`, as JSON
             text. Images whose stamp is empty are always read again.
+        max_classes: How many classes are chosen where there are more; None chooses all. Labels
+            keep their numbers.
 
     Raises:
-        ConfigError: `images_per_class` is below 1.
-        DataError: A class has no readable image.
+        ConfigError: `images_per_class` or `max_classes` is below 1.
+        DataError: A class of the split has no image, or a chosen one no readable image.
     """
-    if images_per_class is not None and images_per_class < 1:
-        raise ConfigError(f"images_per_class must be at least 1; found {images_per_class}")
+    for name, value in (("images_per_class", images_per_class), ("max_classes", max_classes)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1; found {value}")
     chosen: list[int] = []
-    digests: list[str] = []
+    seen: list[_Seen] = []
     excluded: dict[str, str] = {}
-    for label, class_name in enumerate(split.class_names):
-        members = np.flatnonzero(np.asarray(split.labels) == label).tolist()
+    members_of = _members(split)
+    for label in _choose_classes(split.class_names, max_classes, seed):
+        members = members_of[label]
         members.sort(key=lambda index: shuffle_key(seed, split.sample_ids[index]))
         wanted = len(members) if images_per_class is None else images_per_class
         found = _readable(split, members, wanted, excluded, memo)
         if not found:
-            raise DataError(_no_image(split, class_name, members, excluded))
+            raise DataError(_unreadable(split, label, members, excluded))
         chosen += [index for index, _ in found]
-        digests += [digest for _, digest in found]
+        seen += [image for _, image in found]
     labels = np.asarray(split.labels, dtype=np.int64)[chosen]
     sample_ids = tuple(split.sample_ids[index] for index in chosen)
+    digests = [image.digest for image in seen]
     content = list(zip(sample_ids, labels.tolist(), digests, strict=True))
+    odd = collections.Counter(word for image in seen for word in image.oddities)
     return Sample(
         indices=np.asarray(chosen, dtype=np.int64),
         labels=labels,
@@ -89,7 +110,52 @@ def draw_sample(
         fingerprint=hashlib.sha256(json.dumps([split.class_names, content]).encode()).hexdigest(),
         excluded=excluded,
         n_available=len(split.sample_ids),
+        skipped=dict(sorted(split.skipped.items())),
+        oddities=dict(sorted(odd.items())),
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of one image: its digest, what is odd about it, why it cannot be read."""
+
+    digest: str
+    problem: str
+    oddities: tuple[str, ...] = ()
+
+
+def _members(split: ImageSplit) -> list[list[int]]:
+    """The positions of each class's images.
+
+    Raises:
+        DataError: A class has none.
+    """
+    labels = np.asarray(split.labels)
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(len(split.class_names) + 1))
+    members = [order[a:b].tolist() for a, b in itertools.pairwise(ends)]
+    empty = next((label for label, found in enumerate(members) if not found), None)
+    if empty is not None:
+        shown = _counts(split.class_names, [len(found) for found in members])
+        raise DataError(
+            f"class {split.class_names[empty]!r} has no image; images per class: {shown}"
+        )
+    return members
+
+
+def _counts(names: Sequence[str], counts: Sequence[int], most: int = 40) -> str:
+    """Images per class in words, the first classes where there are many."""
+    pairs = list(zip(names, counts, strict=True))
+    shown = ", ".join(f"{name}: {count}" for name, count in pairs[:most])
+    return shown + (f" and {len(pairs) - most} more classes" if len(pairs) > most else "")
+
+
+def _choose_classes(names: Sequence[str], most: int | None, seed: int) -> list[int]:
+    """The labels of the chosen classes, in their order."""
+    if most is None or len(names) <= most:
+        return list(range(len(names)))
+    shuffled = sorted(range(len(names)), key=lambda at: shuffle_key(seed, f"class/{names[at]}"))
+    return sorted(shuffled[:most])
 
 
 def _readable(
@@ -98,52 +164,44 @@ def _readable(
     wanted: int,
     excluded: dict[str, str],
     memo: MutableMapping[str, str] | None,
-) -> list[tuple[int, str]]:
-    """The first `wanted` readable images with their digests; the others go to `excluded`."""
-    found: list[tuple[int, str]] = []
+) -> list[tuple[int, _Seen]]:
+    """The first `wanted` readable images with what is known of them; others go to `excluded`."""
+    found: list[tuple[int, _Seen]] = []
     for index in members:
         if len(found) == wanted:
             break
-        digest, problem = _examine(split, index, memo)
-        if problem:
-            excluded[split.sample_ids[index]] = problem
+        seen = _examine(split, index, memo)
+        if seen.problem:
+            excluded[split.sample_ids[index]] = seen.problem
         else:
-            found.append((index, digest))
+            found.append((index, seen))
     return found
 
 
-def _examine(
-    split: ImageSplit, index: int, memo: MutableMapping[str, str] | None
-) -> tuple[str, str]:
-    """Content digest of one image and why it cannot be read ('' if it can), from memo if there."""
+def _examine(split: ImageSplit, index: int, memo: MutableMapping[str, str] | None) -> _Seen:
+    """What is known of one image, from memo if there."""
     try:
         stamp = split.stamp(index) if memo is not None else ""
-        key = f"image/{stamp}/{split.sample_ids[index]}"
+        key = f"seen/{stamp}/{split.sample_ids[index]}"
         if memo is not None and stamp and key in memo:
             known = json.loads(memo[key])
-            return known["digest"], known["problem"]
+            return _Seen(known["digest"], known["problem"], tuple(known["oddities"]))
         digest = split.digest(index)
     except DataError as error:
-        return "", str(error)
-    problem = ""
+        return _Seen("", str(error))
     try:
-        split.load(index)
+        seen = _Seen(digest, "", oddities(standard_mode(split.load(index))))
     except DataError as error:
-        problem = str(error)
+        seen = _Seen(digest, str(error))
     if memo is not None and stamp:
-        memo[key] = json.dumps({"digest": digest, "problem": problem})
-    return digest, problem
+        memo[key] = json.dumps(dataclasses.asdict(seen))
+    return seen
 
 
-def _no_image(
-    split: ImageSplit, class_name: str, members: Sequence[int], excluded: Mapping[str, str]
+def _unreadable(
+    split: ImageSplit, label: int, members: Sequence[int], excluded: Mapping[str, str]
 ) -> str:
     """Why a class gives no image."""
-    if not members:
-        counts = np.bincount(np.asarray(split.labels), minlength=len(split.class_names))
-        shown = ", ".join(
-            f"{name}: {count}" for name, count in zip(split.class_names, counts, strict=True)
-        )
-        return f"class {class_name!r} has no image; images per class: {shown}"
     first = excluded[split.sample_ids[members[0]]]
-    return f"class {class_name!r} has no readable image among {len(members)}; the first: {first}"
+    name = split.class_names[label]
+    return f"class {name!r} has no readable image among {len(members)}; the first: {first}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audit.arrays import Labels
-from audit.data.images import standard_mode
+from audit.data.pixels import standard_mode
 from audit.errors import ConfigError, unknown_name
 from audit.plugin import DataConfig, ImageSplit, ModelEntry
 

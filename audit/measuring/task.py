@@ -22,7 +22,7 @@ from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry, installed
 from audit.store import Store
 from audit.topology import Filtration
-from audit.topology.units import unit_frame
+from audit.topology.units import sampled_unit_frame
 
 if TYPE_CHECKING:
     from audit.topology import LayerBirths
@@ -196,7 +196,7 @@ class _Work:
             layers: tuple[LayerBirths, ...] = self._view.births(filtration)
         except UnavailableError:
             layers = ()
-        return unit_frame(layers, self._view.labels, self._view.class_names)
+        return sampled_unit_frame(layers, self._view.labels, self._view.class_names)
 
     def _note(self, **what: Any) -> None:
         self._store.note({"checkpoint": self._subject.name, **what})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from audit.arrays import Labels
@@ -40,11 +42,14 @@ class ImageSplit(abc.ABC):
         class_names: Name of each class; its position is the label.
         labels: Shape (n,), the class of each image.
         sample_ids: A stable name for each image, unique in the split.
+        skipped: What was passed over while images were looked for → how many, such as ".txt": 3;
+            shown to the user.
     """
 
     class_names: tuple[str, ...]
     labels: Labels
     sample_ids: tuple[str, ...]
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     @abc.abstractmethod
     def digest(self, index: int) -> str:

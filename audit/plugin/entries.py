@@ -150,7 +150,13 @@ class DatasetEntry:
         open: (split, options) → the split. Measures are only ever given "train".
         options: Names of the options it accepts.
         locations: Those options that only say where files lie. What is read there is digested, so
-            they are no part of cache keys, and a folder that moved is not measured again.
+            they are no part of cache keys, and a folder that moved is not measured again. The
+            first is the one that a bare path stands for.
+        open_held_out: Options → held-out images, which are only ever compared with those of the
+            training set; the options then say where the held-out images lie. None: as
+            `open("held_out", options)`.
+        adopt: An object that lives in memory → the options to open it with, or None if it is
+            nothing this dataset reads.
     """
 
     name: str
@@ -159,6 +165,8 @@ class DatasetEntry:
     open: Callable[[Split, Mapping[str, Any]], ImageSplit]
     options: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
+    open_held_out: Callable[[Mapping[str, Any]], ImageSplit] | None = None
+    adopt: Callable[[Any], Mapping[str, Any] | None] = lambda given: None
 
 
 class KnownCheckpoint(NamedTuple):

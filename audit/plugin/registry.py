@@ -154,6 +154,21 @@ class Registry:
         """The dataset of that name, or a `ConfigError` with the nearest names."""
         return _look_up("dataset", name, self.datasets)
 
+    def adopted(self, given: Any) -> dict[str, Any]:
+        """The name and options of the dataset that reads an object in memory.
+
+        Raises:
+            ConfigError: None does.
+        """
+        for name, entry in self.datasets.items():
+            options = entry.adopt(given)
+            if options is not None:
+                return {"name": name, **options}
+        raise ConfigError(
+            f"no dataset reads an object of type {type(given).__name__}; give a table with the key "
+            "'name', or an object that one reads (`genaudit plugins` lists every dataset)"
+        )
+
     def engine(self, name: str) -> EngineEntry:
         """The engine of that name, or a `ConfigError` with the nearest names."""
         return _look_up("engine", name, self.engines)

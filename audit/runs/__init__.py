@@ -1,8 +1,9 @@
 """An audit from configuration to report: the only place that wires the stages together.
 
 - `config`: an `audit.toml`, read and checked.
-- `study`: a configuration resolved, before the first network is loaded. `checkpoints`: which files
-  it names, and what they are called.
+- `training_set`: the sample of a configuration, and what of it is also held out. `checkpoints`:
+  which files it names, and what they are called.
+- `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `unit_table`: one network looked at closely.
 - `layer_table`: the layers of an architecture, and what they cost.

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +101,7 @@ class MeasuresConfig(_Strict):
         include: Names, or the groups "default" and "all".
         exclude: Names to leave out.
         images_per_class: Training images of each class that are looked at; 0 means all.
+        max_classes: How many classes are looked at where there are more; 0 means all.
         batch_size: Images per forward pass; part of every cache key, as it may change bits.
         layers: Whose feature maps are taken: presets ("stages", "last", "all-conv",
             "all-activations"), paths of modules, patterns, regular expressions after "re:".
@@ -109,6 +110,7 @@ class MeasuresConfig(_Strict):
     include: tuple[str, ...] = ("default",)
     exclude: tuple[str, ...] = ()
     images_per_class: int = Field(default=100, ge=0, strict=True)
+    max_classes: int = Field(default=20, ge=0, strict=True)
     batch_size: int = Field(default=64, ge=1, strict=True)
     layers: Annotated[
         tuple[str, ...],
@@ -117,17 +119,37 @@ class MeasuresConfig(_Strict):
     ] = ("stages",)
 
 
+def _images(value: Any) -> Any:
+    """A path, a table, true, or nothing."""
+    if value is None or value is True or (isinstance(value, str | Mapping) and value):
+        return value
+    raise PydanticCustomError(
+        "held_out_images", "must be a path, a table of a dataset's options, or true"
+    )
+
+
 class HeldOutConfig(_Strict):
-    """`[held_out]`: known accuracies, read by the correlation stage alone.
+    """`[held_out]`: known accuracies, and the images they were taken on; measures see neither.
 
     Attributes:
         table: CSV with columns checkpoint, held_out_accuracy, optional train_accuracy, family,
             n_held_out and hp.*; or a file of published results.
         format: "table", or the name of a held-out plugin such as "timm_results".
+        images: Held-out images, with which the training images are compared for copies: a path
+            that the training set's plugin reads, a table like `[dataset]`, or true for the
+            plugin's own held-out split.
     """
 
-    table: str
+    table: str | None = None
     format: str = "table"
+    images: Annotated[Any, pydantic.AfterValidator(_images)] = None
+
+    @pydantic.model_validator(mode="after")
+    def _not_empty(self) -> HeldOutConfig:
+        """Something must be given."""
+        if self.table is None and self.images is None:
+            raise PydanticCustomError("nothing_given", "give `table`, `images`, or both")
+        return self
 
 
 class ReportsConfig(BaseModel):
@@ -200,10 +222,19 @@ class AuditConfig(_Strict):
     @property
     def dataset_options(self) -> dict[str, Any]:
         """The dataset plugin's options; `root` made absolute."""
-        options = self.dataset.options
-        if isinstance(options.get("root"), str):
-            options["root"] = str(self.path(options["root"]))
-        return options
+        return self.located(self.dataset.options, ("root",))
+
+    def located(self, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        """Options with the paths among them, by their names, made absolute."""
+
+        def absolute(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [absolute(part) for part in value]
+            return str(self.path(value)) if isinstance(value, str) and value else value
+
+        return {
+            name: absolute(value) if name in names else value for name, value in options.items()
+        }
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], base: Path, source: str) -> AuditConfig:
@@ -286,6 +317,8 @@ def _explain(problem: Any) -> str:
         return f"{where}: {unknown_name('key', str(problem['loc'][1]), ['include'], hint)}"
     if kind == "missing":
         return f"{where}: required, but not given"
+    if kind == "nothing_given":
+        return f"{where}: {problem['msg']}"
     if kind == "too_short":
         return f"{where}: at least one is needed"
     if where == "checkpoints" and kind == "tuple_type":

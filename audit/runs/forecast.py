@@ -44,10 +44,12 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         options: Where the run would write, and what it would run on.
 
     Returns:
-        dataset, n_images, n_sampled, excluded, measures, passes (forward passes over the sample
-        that each checkpoint takes at most), n_checkpoints, n_cached, n_tried, refused,
-        held_out_notes, output, seconds and time (in words). `refused` says which checkpoints
-        would fail and why.
+        dataset, n_images, n_sampled, n_classes, images_of_class (of each class that is looked at),
+        skipped and oddities (what the dataset passed over, and what is odd about the pixels of
+        the sample: word → how many), excluded, overlap (with held-out images, or None), measures,
+        passes (forward passes over the sample that each checkpoint takes at most), n_checkpoints,
+        n_cached, n_tried, refused, held_out_notes, output, seconds and time (in words). `refused`
+        says which checkpoints would fail and why.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -66,7 +68,12 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         "dataset": study.config.dataset.name,
         "n_images": study.sample.n_available,
         "n_sampled": len(study.sample.labels),
+        "n_classes": len(study.sample.class_names),
+        "images_of_class": study.sample.images_of_class,
+        "skipped": dict(study.sample.skipped),
+        "oddities": dict(study.sample.oddities),
         "excluded": dict(study.sample.excluded),
+        "overlap": study.overlap.describe() if study.overlap else None,
         "measures": [entry.name for entry in study.measures],
         "passes": round(planned_passes(study.measures), 3),
         "n_checkpoints": len(study.names),

@@ -52,7 +52,8 @@ def run(
 
     Args:
         config_or_path: A configuration, a mapping like one (relative paths start from the current
-            folder), or the path of an `audit.toml` (relative paths start from its folder).
+            folder; its `dataset` may be an object that a plugin reads, such as one of torch), or
+            the path of an `audit.toml` (relative paths start from its folder).
         output: The output folder; goes before `options.output`.
         options: Where to write and what to run on.
 
@@ -75,13 +76,14 @@ def run(
     study = resolve(read_config(config_or_path), options, installed())
     folder = options.output
     held_out = study.config.held_out
+    has_table = held_out is not None and held_out.table is not None
     check_held_out(study)
     measures = measure(study)
-    if held_out is None:
+    if not has_table:
         for name in (ACCURACIES, CORRELATIONS):
             (folder / name).unlink(missing_ok=True)
     audited = measures.loc[measures["measure"] != ALL_MEASURES, "checkpoint"].nunique()
-    if audited and held_out is not None:
+    if audited and has_table:
         correlate_folder(folder)
     if audited:
         rank_folder(folder)
@@ -93,6 +95,9 @@ def read_config(source: AuditConfig | Mapping[str, Any] | str | Path) -> AuditCo
     if isinstance(source, AuditConfig):
         return source
     if isinstance(source, Mapping):
+        dataset = source.get("dataset")
+        if dataset is not None and not isinstance(dataset, str | int | float | Mapping | list):
+            source = {**source, "dataset": installed().adopted(dataset)}
         return AuditConfig.parse(source, Path.cwd(), "the configuration")
     return AuditConfig.read(Path(source))
 
@@ -105,7 +110,7 @@ def check_held_out(study: Study) -> list[str]:
         DataError: It cannot be read, or names checkpoints that are not there.
     """
     held_out = study.config.held_out
-    if held_out is None:
+    if held_out is None or held_out.table is None:
         return []
     path = study.config.path(held_out.table)
     if held_out.format == "table":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import re
 import subprocess
@@ -12,11 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import audit
-from audit.data.sample import Sample, draw_sample
-from audit.data.split_guard import open_training
+from audit.data.duplicates import Overlap
+from audit.data.sample import Sample
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
@@ -26,6 +23,7 @@ from audit.plugin.registry import Registry
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
+from audit.runs.training_set import compare, draw, located_options, plain_words
 from audit.store import Store
 
 
@@ -39,6 +37,8 @@ class Study:
         registry: Where plugins are looked up.
         measures: What is computed.
         sample: The training images that are looked at.
+        overlap: Those of them that are also among the held-out images; None where the
+            configuration names no held-out images.
         subjects: The checkpoints whose weights could be read.
         refused: Checkpoint → why its weights file could not be read.
         store: Where numbers go.
@@ -52,6 +52,7 @@ class Study:
     registry: Registry
     measures: tuple[MeasureEntry, ...]
     sample: Sample
+    overlap: Overlap | None
     subjects: tuple[Subject, ...]
     refused: dict[str, str]
     store: Store
@@ -79,7 +80,8 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
-    sample = _draw(config, registry, store)
+    sample, split = draw(config, registry, store)
+    overlap = compare(config, registry, store, split, sample, options.progress)
     device = resolve_device(options.device)
     planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
@@ -94,6 +96,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         registry=registry,
         measures=tuple(measures),
         sample=sample,
+        overlap=overlap,
         subjects=tuple(sorted(subjects, key=lambda subject: subject.name)),
         refused=refused,
         store=store,
@@ -147,7 +150,7 @@ class _Planned:
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),
-            dataset_options=config.dataset_options,
+            dataset_options=located_options(config, dataset),
             dataset_locations=dataset.locations,
             sample=self._sample,
             transform=config.dataset.transform,
@@ -157,20 +160,6 @@ class _Planned:
             seed=config.seed,
             libraries=self._libraries,
         )
-
-
-def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
-    """The training sample; what is known of unchanged image files is remembered in the store."""
-    dataset = registry.dataset(config.dataset.name)
-    split = open_training(dataset, config.dataset_options)
-    key = {"memo": dataset.name, "version": dataset.version, "options": config.dataset_options}
-    known = store.get(key)
-    memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}
-    before = len(memo)
-    sample = draw_sample(split, config.measures.images_per_class or None, config.seed, memo)
-    if len(memo) > before:
-        store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
-    return sample
 
 
 def resolve_device(device: str) -> str:
@@ -208,21 +197,26 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "python": platform.python_version(),
             **{name: _version(name) for name in _required()},
         },
-        "config": config.model_dump(mode="json"),
+        "config": plain_words(config.model_dump()),
         "base": str(config.base),
         "seed": config.seed,
         "device": study.device,
         "dtype": "float32",
         "dataset": {
             "name": config.dataset.name,
-            "options": config.dataset_options,
+            "options": plain_words(config.dataset_options),
             "class_names": list(sample.class_names),
             "n_images": sample.n_available,
             "n_sampled": len(sample.labels),
             "images_per_class": config.measures.images_per_class,
+            "images_of_class": sample.images_of_class,
+            "max_classes": config.measures.max_classes,
+            "skipped": dict(sample.skipped),
+            "oddities": dict(sample.oddities),
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
         },
+        "overlap": study.overlap.describe() if study.overlap else None,
         "measures": {
             entry.name: describe_measure(entry)
             | {"plugin": study.registry.owners["genaudit_measures", entry.name]}

@@ -20,13 +20,13 @@ from audit.measuring.view import Wanted
 from audit.network.plain import plain
 from audit.network.threads import one_math_thread
 from audit.network.weights import content_digest
-from audit.plugin import DataConfig, ImageSplit, ModelEntry, hookimpl
+from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.runs.config import CheckpointConfig, one_or_several
 from audit.runs.study import resolve_device
 from audit.store import Store
 from audit.topology import Filtration
-from audit.topology.units import unit_frame
+from audit.topology.units import sampled_unit_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
-Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit
+Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit | Any
 
 
 def unit_table(
@@ -48,6 +48,7 @@ def unit_table(
     batch_size: int = 64,
     device: str = "auto",
     seed: int = 0,
+    max_classes: int = 20,
 ) -> pd.DataFrame:
     """Feature entropy of every unit of one network for every class.
 
@@ -56,7 +57,8 @@ def unit_table(
             wrapped as it may be, or what `torch.export` made of one; or a mapping
             with the keys of `[[checkpoints]]` (model, weights, model_args, pretrained); or the
             path of a weights file with its recipe beside it, as `genaudit demo` writes.
-        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split.
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads: a dataset of torch, a pair of arrays.
         layers: Whose feature maps are taken: "stages" (the end of each stage; where None), "last",
             "all-conv", "all-activations", the path of a module, a pattern of paths, a regular
             expression after "re:"; or several of these.
@@ -68,6 +70,7 @@ def unit_table(
         batch_size: Images per forward pass.
         device: "auto", "cpu" or "cuda".
         seed: Of the choice of images.
+        max_classes: How many classes are looked at where there are more; 0 means all.
 
     Returns:
         Columns layer, unit, class_name, n_images, effective_rate (in [0, 1]), birth_entropy and
@@ -92,7 +95,7 @@ def unit_table(
     if filtration not in ("clique", "cubical"):
         raise unknown_name("filtration", filtration, ["clique", "cubical"])
     registry = installed()
-    split, name, options = _open(dataset, registry)
+    split, entry, options = _open(dataset, registry)
     network = _plain_copy(checkpoint_or_module)
     config = _config(checkpoint_or_module)
     if network is None:
@@ -114,9 +117,10 @@ def unit_table(
         weights_digest=content_digest(weights) if weights else "",
         which=config.which,
         base=Path.cwd(),
-        data_source=Provided(name, ""),
+        data_source=Provided(entry.name if entry else "", ""),
         dataset_options=options,
-        sample=draw_sample(split, images_per_class or None, seed),
+        dataset_locations=entry.locations if entry else (),
+        sample=draw_sample(split, images_per_class or None, seed, None, max_classes or None),
         transform=dict(transform or {}),
         layers=("stages",) if layers is None else one_or_several(layers),
         batch_size=batch_size,
@@ -125,7 +129,7 @@ def unit_table(
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
         view = CheckpointView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
-        return unit_frame(view.births(filtration), view.labels, view.class_names)
+        return sampled_unit_frame(view.births(filtration), view.labels, view.class_names)
 
 
 class _Plugin:
@@ -192,12 +196,17 @@ def _config(checkpoint: Checkpoint | nn.Module | ExportedProgram) -> CheckpointC
         ) from error
 
 
-def _open(dataset: Dataset, registry: Registry) -> tuple[ImageSplit, str, dict[str, Any]]:
-    """(training split, name of its plugin, options)."""
+def _open(
+    dataset: Dataset, registry: Registry
+) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
+    """(training split, what reads it, options)."""
     if isinstance(dataset, ImageSplit):
-        return dataset, "", {}
-    options = {"name": dataset} if isinstance(dataset, str) else dict(dataset)
+        return dataset, None, {}
+    if isinstance(dataset, str):
+        options: dict[str, Any] = {"name": dataset}
+    else:
+        options = dict(dataset) if isinstance(dataset, Mapping) else registry.adopted(dataset)
     if "name" not in options:
         raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
-    name = str(options.pop("name"))
-    return open_training(registry.dataset(name), options), name, options
+    entry = registry.dataset(str(options.pop("name")))
+    return open_training(entry, options), entry, options

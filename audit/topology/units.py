@@ -148,3 +148,17 @@ def unit_frame(
             for name, values in columns.items()
         }
     )
+
+
+def sampled_unit_frame(
+    layers: Sequence[LayerBirths], labels: Labels, class_names: Sequence[str]
+) -> pd.DataFrame:
+    """`unit_frame` of the classes that have an image; a sample may leave whole classes out.
+
+    Args:
+        layers: Births and flags, from shallow to deep.
+        labels: Shape (n,), the class of each image.
+        class_names: Name of each class, with or without images.
+    """
+    present, compact = np.unique(labels, return_inverse=True)
+    return unit_frame(layers, compact, [class_names[label] for label in present])

@@ -16,8 +16,8 @@ import numpy as np
 
 from audit.data.sample import shuffle_key
 from audit.errors import ConfigError, DataError
-from audit.plugin import ImageSplit, Split
-from audit_datasets.options import refuse_unknown
+from audit.plugin import DatasetEntry, ImageSplit, Split
+from audit_datasets._options import refuse_unknown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -95,3 +95,14 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
     pixels.setflags(write=False)
     labels.setflags(write=False)
     return pixels, labels
+
+
+DATASETS = (
+    DatasetEntry(
+        name="digits",
+        summary="scikit-learn's 1,797 scans of handwritten digits, 8 × 8, no download",
+        version="1",
+        open=open_split,
+        options=OPTIONS,
+    ),
+)

@@ -1,25 +1,26 @@
 """A folder with one folder of images per class: root/class name/any depth/image.
 
 The convention of torchvision's `ImageFolder`: class folders sorted by name are the labels 0, 1, ….
-Folders and files whose name starts with "." are ignored, as are files without an image extension
-(counted in `ignored`). Symbolic links are followed, never in a circle.
+What is passed over (hidden names, other endings, links that would put an image into two classes) is
+counted in `skipped`. With a class-map file the folders may lie anyhow (`audit_datasets.class_map`).
 """
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audit.data.images import decode_image
+from audit.data.split_guard import refuse_held_out_folder
 from audit.errors import ConfigError, DataError
-from audit.plugin import ImageSplit, Split
-from audit_datasets.options import refuse_unknown
+from audit.plugin import DatasetEntry, ImageSplit, Split
+from audit_datasets._options import folder_option, refuse_unknown
+from audit_datasets._walk import ClassFolders, folders_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,29 +33,34 @@ SPLIT_FOLDERS = frozenset(
 )
 
 
-class FolderSplit(ImageSplit):
-    """The images below a root, read when asked for.
-
-    Attributes:
-        ignored: Extension → number of files that are not images by extension.
+class FilesSplit(ImageSplit):
+    """Image files on disk, read when asked for.
 
     Args:
-        root: The folder of class folders.
-        classes: Class name → its images' paths relative to the root.
-        ignored: See above.
+        root: The folder that paths start from.
+        paths: Of each image, relative to the root.
+        labels: Of each image.
+        class_names: By label.
+        skipped: What was passed over → how many.
     """
 
     def __init__(
-        self, root: Path, classes: Mapping[str, Sequence[str]], ignored: Mapping[str, int]
+        self,
+        root: Path,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        class_names: Sequence[str],
+        skipped: Mapping[str, int],
     ) -> None:
-        self.class_names = tuple(_readable_name(name) for name in classes)
-        self.ignored = dict(ignored)
-        self._paths = [root / path for paths in classes.values() for path in paths]
-        self.sample_ids = tuple(
-            _readable_name(path) for paths in classes.values() for path in paths
-        )
-        counts = [len(paths) for paths in classes.values()]
-        self.labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        self.class_names = tuple(map(readable_name, class_names))
+        self.sample_ids = tuple(map(readable_name, paths))
+        self.labels = labels
+        self.skipped = dict(skipped)
+        self._root, self._paths = root, paths
+
+    def path(self, index: int) -> Path:
+        """Where an image lies."""
+        return self._root / self._paths[index]
 
     def digest(self, index: int) -> str:
         """SHA-256 of the file.
@@ -63,17 +69,17 @@ class FolderSplit(ImageSplit):
             DataError: It cannot be read.
         """
         try:
-            with self._paths[index].open("rb") as file:
+            with self.path(index).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"image {self._paths[index]} cannot be read: {error}") from error
+            raise DataError(f"image {self.path(index)} cannot be read: {error}") from error
 
     def stamp(self, index: int) -> str:
         """Size, times of change and identity of the file."""
         try:
-            found = self._paths[index].stat()
+            found = self.path(index).stat()
         except OSError as error:
-            raise DataError(f"image {self._paths[index]} cannot be read: {error}") from error
+            raise DataError(f"image {self.path(index)} cannot be read: {error}") from error
         times = f"{found.st_mtime_ns}-{found.st_ctime_ns}"
         return f"{found.st_size}-{times}-{found.st_dev}-{found.st_ino}"
 
@@ -83,10 +89,10 @@ class FolderSplit(ImageSplit):
         Raises:
             DataError: See `audit.data.images.decode_image`.
         """
-        return decode_image(self._paths[index])
+        return decode_image(self.path(index))
 
 
-def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
+def open_split(split: Split, options: Mapping[str, Any]) -> FilesSplit:
     """The images of one split on disk.
 
     Args:
@@ -98,8 +104,9 @@ def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
     Raises:
         ConfigError: An unknown option, a value that cannot be used, or "held_out" without a
             `held_out_root`.
-        DataError: A folder is missing, holds splits instead of classes, has fewer than two
-            classes or an empty one, or the two folders differ in their classes.
+        DataError: A folder is missing, holds splits instead of classes, is named as validation or
+            test data are, has fewer than two classes or an empty one, or the two folders differ in
+            their classes.
     """
     refuse_unknown("image_folder", options, OPTIONS)
     if split != "train" and options.get("held_out_root") is None:
@@ -107,35 +114,59 @@ def open_split(split: Split, options: Mapping[str, Any]) -> FolderSplit:
             "image_folder is a training set and has no held-out split; "
             "give held-out accuracies in [held_out].table"
         )
-    extensions = _extensions(options.get("extensions", EXTENSIONS))
+    extensions = read_extensions("image_folder", options.get("extensions", EXTENSIONS))
     root = _root("root", options.get("root"))
     if split == "train":
+        refuse_held_out_folder("the root of image_folder", root)
         return _read(root, _classes(root), extensions)
     held_out = _root("held_out_root", options["held_out_root"])
-    names, found = _classes(root), _classes(held_out)
-    if names != found:
-        raise DataError(_other_classes(root, held_out, names, found))
+    folders, found = _classes(root), _classes(held_out)
+    if folders.names != found.names:
+        raise DataError(_other_classes(root, held_out, folders.names, found.names))
     return _read(held_out, found, extensions)
 
 
-def _read(root: Path, folders: Sequence[str], extensions: tuple[str, ...]) -> FolderSplit:
+def open_held_out(options: Mapping[str, Any]) -> FilesSplit:
+    """A folder of held-out images, of which only the content counts: classes may be any or none.
+
+    Args:
+        options: `root`, a folder of images at any depth; `extensions`.
+
+    Raises:
+        ConfigError: An unknown option, or a value that cannot be used.
+        DataError: The folder is missing or holds no image.
+    """
+    refuse_unknown("image_folder", options, OPTIONS)
+    extensions = read_extensions("image_folder", options.get("extensions", EXTENSIONS))
+    root = _root("root", options.get("root"))
+    folders = ClassFolders(root.parent, only=root.name)
+    paths = folders.images(root.name, extensions)
+    if not paths:
+        raise DataError(f"held-out folder {root} holds no image of {', '.join(extensions)}")
+    labels = np.zeros(len(paths), dtype=np.int64)
+    return FilesSplit(root.parent, paths, labels, ("held out",), folders.skipped)
+
+
+def _read(root: Path, folders: ClassFolders, extensions: tuple[str, ...]) -> FilesSplit:
     """The images below the class folders of a root."""
-    ignored: collections.Counter[str] = collections.Counter()
-    classes = {name: _images(root, name, extensions, ignored) for name in folders}
+    classes = {name: folders.images(name, extensions) for name in folders.names}
     if not all(classes.values()):
-        raise DataError(_empty_classes(root, classes, ignored))
-    return FolderSplit(root, classes, ignored)
+        raise DataError(_empty_classes(root, classes, folders.skipped))
+    counts = [len(paths) for paths in classes.values()]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    paths = [path for found in classes.values() for path in found]
+    return FilesSplit(root, paths, labels, folders.names, folders.skipped)
 
 
-def _classes(root: Path) -> list[str]:
+def _classes(root: Path) -> ClassFolders:
     """The class folders of a root: two or more, and no splits."""
-    folders = _class_folders(root)
-    _refuse_splits(root, folders)
-    if len(folders) < 2:
-        named = ": " + ", ".join(folders) if folders else ""
+    folders = ClassFolders(root)
+    _refuse_splits(root, folders.names)
+    if len(folders.names) < 2:
+        named = ": " + ", ".join(folders.names) if folders.names else ""
         raise DataError(
             f"{root} must hold one folder of images per class, at least 2; "
-            f"found {len(folders)}{named}"
+            f"found {len(folders.names)}{named}"
         )
     return folders
 
@@ -143,8 +174,8 @@ def _classes(root: Path) -> list[str]:
 def _other_classes(root: Path, held_out: Path, names: Sequence[str], found: Sequence[str]) -> str:
     """How the class folders of the two roots differ."""
     message = f"the held-out folder {held_out} must hold the class folders of {root}"
-    missing = [_readable_name(name) for name in names if name not in found]
-    extra = [_readable_name(name) for name in found if name not in names]
+    missing = [readable_name(name) for name in names if name not in found]
+    extra = [readable_name(name) for name in found if name not in names]
     if missing:
         message += f"; missing: {', '.join(missing)}"
     if extra:
@@ -154,41 +185,23 @@ def _other_classes(root: Path, held_out: Path, names: Sequence[str], found: Sequ
 
 def _root(option: str, value: Any) -> Path:
     """The folder an option names, or why it cannot be used."""
-    if not isinstance(value, str | os.PathLike) or not str(value):
-        raise ConfigError(
-            f"image_folder needs the option {option}: the folder that holds one folder of images "
-            f"per class; found {value!r}"
-        )
-    root = Path(value).expanduser()
-    if not root.is_dir():
-        found = "it is not a folder" if root.exists() else "it does not exist"
-        raise DataError(f"the {option} of image_folder must be a folder, but {root}: {found}")
-    return root
+    return folder_option(
+        "image_folder", option, value, "the folder that holds one folder of images per class"
+    )
 
 
-def _extensions(value: Any) -> tuple[str, ...]:
+def read_extensions(dataset: str, value: Any) -> tuple[str, ...]:
     """Extensions with a dot, in lower case."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise ConfigError(f"image_folder: extensions must be a list of strings; found {value!r}")
+        raise ConfigError(f"{dataset}: extensions must be a list of strings; found {value!r}")
     if not all(isinstance(extension, str) and extension.strip(".") for extension in value):
-        raise ConfigError(f"image_folder: extensions must be a list of strings; found {value!r}")
+        raise ConfigError(f"{dataset}: extensions must be a list of strings; found {value!r}")
     return tuple("." + extension.lower().lstrip(".") for extension in value)
-
-
-def _class_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder that are not hidden, sorted."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"folder {folder} cannot be read: {error}") from error
 
 
 def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
     """Refuse a root whose folders are splits: their parts would be taken for classes."""
-    splits = [
-        name for name in folders if name.lower() in SPLIT_FOLDERS and _class_folders(root / name)
-    ]
+    splits = [name for name in folders if name.lower() in SPLIT_FOLDERS and folders_in(root / name)]
     if splits:
         training = next((name for name in splits if name.lower().startswith("train")), splits[0])
         raise DataError(
@@ -197,42 +210,8 @@ def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
         )
 
 
-def _images(
-    root: Path, name: str, extensions: tuple[str, ...], ignored: collections.Counter[str]
-) -> list[str]:
-    """Paths of one class's images relative to the root, sorted; other files are counted."""
-    found: list[str] = []
-    for path in _files(root / name, ()):
-        suffix = path.suffix.lower()
-        if suffix in extensions:
-            found.append(path.relative_to(root).as_posix())
-        else:
-            ignored[suffix] += 1
-    return sorted(found)
-
-
-def _files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Files below a folder that are not hidden; links that lead back up are not followed."""
-    try:
-        identity = folder.stat()
-        here = (identity.st_dev, identity.st_ino)
-        if here in above:
-            return
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"folder {folder} cannot be read: {error}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files(folder / entry.name, (*above, here))
-        else:
-            yield folder / entry.name
-
-
 def _empty_classes(
-    root: Path, classes: Mapping[str, Sequence[str]], ignored: Mapping[str, int]
+    root: Path, classes: Mapping[str, Sequence[str]], skipped: Mapping[str, int]
 ) -> str:
     """Which classes have no image, with all the counts."""
     empty = [name for name, paths in classes.items() if not paths]
@@ -241,12 +220,25 @@ def _empty_classes(
         f"every class folder of {root} must hold an image, but {', '.join(empty)} "
         f"{'has' if len(empty) == 1 else 'have'} none; images per class: {counts}"
     )
-    if ignored:
-        others = ", ".join(f"{n} × {kind or 'no extension'}" for kind, n in sorted(ignored.items()))
-        message += f"; ignored files: {others}"
+    if skipped:
+        others = ", ".join(f"{n} × {kind}" for kind, n in sorted(skipped.items()))
+        message += f"; passed over: {others}"
     return message + "; fill or remove the empty folders"
 
 
-def _readable_name(name: str) -> str:
+def readable_name(name: str) -> str:
     """The name as text: bytes that are not UTF-8 are written as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+DATASETS = (
+    DatasetEntry(
+        name="image_folder",
+        summary="a folder with one folder of images per class",
+        version="2",
+        open=open_split,
+        open_held_out=open_held_out,
+        options=OPTIONS,
+        locations=LOCATIONS,
+    ),
+)

@@ -13,8 +13,8 @@ from audit_measures._layer_parts import declared_parts, layer_parts, silent_unit
 
 def _of_layer(view: TrainView, layer: LayerBirths) -> Value:
     """Mean information over the units that are neither dead nor constant."""
-    n_classes = len(view.class_names)
-    result = information_of_units(layer.birth_levels, view.labels, n_classes)
+    present, labels = np.unique(view.labels, return_inverse=True)  # a sample may leave classes out
+    result = information_of_units(layer.birth_levels, labels, len(present))
     kept = ~silent_units(layer) & np.isfinite(result.information)
     if not kept.any():
         return Value.undefined(f"{layer.layer}: every unit is dead or constant on the sample")

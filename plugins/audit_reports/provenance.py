@@ -28,6 +28,8 @@ class Provenance:
         classes: (class, images used).
         excluded: (image, reason).
         n_excluded_hidden: Excluded images left out.
+        copies: (training image, held-out image, "exact" or how many bits of the hash differ).
+        n_copies_hidden: Copies left out.
         checkpoints: Keys as in `_checkpoint`.
         shared: What all checkpoints have in common, which the table then leaves out.
         varied: What they differ in: (key, heading).
@@ -43,6 +45,8 @@ class Provenance:
     classes: Sequence[tuple[str, str]]
     excluded: Sequence[tuple[str, str]]
     n_excluded_hidden: int
+    copies: Sequence[tuple[str, str, str]]
+    n_copies_hidden: int
     checkpoints: Sequence[Mapping[str, Any]]
     shared: Sequence[Fact]
     varied: Sequence[tuple[str, str]]
@@ -62,11 +66,14 @@ def provenance(tables: Tables) -> Provenance:
     excluded = dict(excluded) if isinstance(excluded, Mapping) else {}
     config = tables.run.get("config")
     rows = [_checkpoint(entry) for entry in entries]
+    copies = _copies(tables.section("overlap"))
     return Provenance(
         data=_data(data, len(excluded)),
         classes=_classes(data),
         excluded=[(str(k), str(v)) for k, v in list(excluded.items())[:MOST_EXCLUDED]],
         n_excluded_hidden=max(0, len(excluded) - MOST_EXCLUDED),
+        copies=copies[:MOST_EXCLUDED],
+        n_copies_hidden=max(0, len(copies) - MOST_EXCLUDED),
         checkpoints=rows[:MOST_CHECKPOINTS],
         shared=[
             (label, rows[0][key], "")
@@ -100,13 +107,39 @@ def _data(data: Mapping[str, Any], n_excluded: int) -> list[Fact]:
     if is_number(per_class):
         words = f"up to {fixed(per_class, 0)}" if per_class else "all"
         facts.append(("Images per class", words, ""))
+    names, sampled = data.get("class_names"), data.get("images_of_class")
+    if isinstance(names, list | tuple) and isinstance(sampled, Mapping):
+        facts.append(("Classes used", f"{len(sampled)} of {len(names)}", ""))
     if data:
         facts.append(("Images excluded", fixed(n_excluded, 0) if n_excluded else "none", ""))
+    facts += _counted(data, "skipped", "Passed over")
+    facts += _counted(data, "oddities", "Odd pixels in images used")
     return facts
+
+
+def _copies(overlap: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Training images that are also among the held-out images, exact copies first."""
+    pairs = [*(overlap.get("exact") or []), *(overlap.get("near") or [])]
+    return [
+        (str(pair[0]), str(pair[1]), f"{pair[2]} of 256 bits differ" if pair[2:] else "exact")
+        for pair in pairs
+        if isinstance(pair, list | tuple) and len(pair) > 1
+    ]
+
+
+def _counted(data: Mapping[str, Any], key: str, label: str) -> list[Fact]:
+    """One fact of counts by kind, if there are any."""
+    counts = data.get(key)
+    if not isinstance(counts, Mapping) or not counts:
+        return []
+    return [(label, "; ".join(f"{loose(n)} × {what}" for what, n in counts.items()), "")]
 
 
 def _classes(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Images used of each class."""
+    sampled = data.get("images_of_class")
+    if isinstance(sampled, Mapping):
+        return [(str(name), loose(n)) for name, n in sampled.items()]
     names = [str(name) for name in data.get("class_names") or []]
     per_class = data.get("images_per_class")
     if isinstance(per_class, Mapping):
@@ -220,6 +253,13 @@ def limits(tables: Tables) -> list[str]:
         said.append(
             f"Measured on {fixed(n_sampled, 0)} of {count(int(n_images), 'training image')}; "
             "entropies grow with the number of images, so compare only audits of equal samples."
+        )
+    overlap = tables.section("overlap")
+    if overlap.get("n_exact") or overlap.get("n_near"):
+        said.append(
+            f"{count(int(overlap['n_exact']), 'training image')} of {overlap['n_sampled']} are "
+            f"exact and {overlap['n_near']} near copies of held-out images, so held-out accuracy "
+            "is not that of unseen images."
         )
     if not len(tables.accuracy):
         said.append(

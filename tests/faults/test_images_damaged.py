@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from audit.data.images import decode_image
+from audit.data.sample import draw_sample
 from audit.errors import DataError
+from audit_datasets.image_folder import open_split
 
 
 def encoded(kind, **options):
@@ -107,11 +109,12 @@ def test_decode_image_does_not_rotate_by_exif(tmp_path):
 
 def test_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
     path = tmp_path / "floats.tif"
-    Image.fromarray(np.zeros((3, 3), np.float32)).save(path)
+    Image.fromarray(np.array([[-1, 3]], np.float32)).save(path)
     with pytest.raises(DataError) as caught:
         decode_image(path)
     assert str(caught.value) == (
-        f"image {path}: pixels are floats of unknown range; convert the image to 8 bits"
+        f"image {path}: float pixels run from -1 to 3; [0, 1] or [0, 255] was expected; give the "
+        "images as they were before normalisation, or convert them to 8 bits"
     )
 
 
@@ -121,3 +124,30 @@ def test_decode_image_is_silent_about_malformed_metadata(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert decode_image(path).size == (4, 4)
+
+
+def damaged(kind):
+    """The bytes of a file that cannot be read, or is too large."""
+    whole = encoded("JPEG", quality=90)
+    if kind == "bomb":
+        buffer = io.BytesIO()
+        Image.new("1", (300, 300)).save(buffer, "PNG")
+        return buffer.getvalue()
+    cut = {f"cut {k}": whole[: int(k * (len(whole) - 30) / 50)] for k in range(50)}
+    return {"corrupt": b"\xff\xd8" + whole[600:] + whole[:300], "empty": b"", **cut}[kind]
+
+
+@pytest.mark.parametrize("kind", ["corrupt", "empty", "bomb", *(f"cut {k}" for k in range(50))])
+def test_a_damaged_image_is_left_out_for_every_model_alike(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            (tmp_path / label / f"{number}.jpg").write_bytes(encoded("JPEG", quality=50 + number))
+    (tmp_path / "a/1.jpg").write_bytes(damaged(kind))
+    split = open_split("train", {"root": str(tmp_path)})
+    samples = [draw_sample(split, n, seed=0) for n in (None, None)]
+    assert list(samples[0].excluded) == ["a/1.jpg"]
+    assert str(tmp_path / "a/1.jpg") in samples[0].excluded["a/1.jpg"]
+    assert samples[0].images_of_class == {"a": 2, "b": 3}
+    assert samples[0].fingerprint == samples[1].fingerprint

@@ -32,8 +32,9 @@ OWNERS = {
     "gudhi": {"audit/topology/diagrams.py"},
     "numba": {"audit/topology/"},
     "llvmlite": {"audit/topology/_kernels/vectors.py"},
-    "timm": {"plugins/audit_timm/"},
+    "timm": {"plugins/audit_timm/", "plugins/audit_datasets/timm_factory.py"},
     "click": {"audit/cli/"},
+    "imagehash": {"audit/data/duplicates.py"},
     "sklearn": {
         *("audit/correlation/", "audit/ranking/", "audit/statistics/"),
         *("plugins/audit_measures/", "plugins/audit_datasets/"),

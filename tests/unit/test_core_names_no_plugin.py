@@ -18,6 +18,11 @@ ALLOWED = {
     ("audit/zoo/demo.py", "digits"): "the data of the demonstration",
     ("audit/statistics/result.py", "train_accuracy"): "a column of held-out tables",
     ("audit/correlation/foreign_table.py", "train_accuracy"): "that column in foreign tables",
+    ("audit/conformance/views.py", "arrays"): "the checkpoint of a view of arrays in memory",
+    (
+        "audit/measuring/subject.py",
+        "torchvision",
+    ): "the distribution, whose version decides numbers",
     ("audit/cli/correlate.py", "train_accuracy"): "the option that names that column",
 }
 

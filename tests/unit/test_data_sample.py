@@ -145,3 +145,74 @@ def test_load_batch_stacks_prepared_images_in_order():
     batch = load_batch(two_classes(), [5, 0, 9], eval_transform(config))
     assert batch.shape == (3, 1, 4, 4)
     torch.testing.assert_close(batch[:, 0, 0, 0] * 255, torch.tensor([5.0, 0.0, 9.0]))
+
+
+def many_classes(n_classes=50, n_each=4, **kwargs):
+    names = [f"{label}-{number}" for label in range(n_classes) for number in range(n_each)]
+    labels = [label for label in range(n_classes) for _ in range(n_each)]
+    class_names = tuple(f"class {label}" for label in range(n_classes))
+    return Memory(labels, names, class_names=class_names, **kwargs)
+
+
+def test_draw_sample_of_some_classes_keeps_their_numbers():
+    split = many_classes()
+    sample = draw_sample(split, 2, seed=0, max_classes=20)
+    assert sample.class_names == split.class_names
+    assert len(set(sample.labels.tolist())) == len(sample.images_of_class) == 20
+    assert all(
+        name.startswith(f"{k}-") for name, k in zip(sample.sample_ids, sample.labels, strict=True)
+    )
+    assert sample.images_of_class == {f"class {k}": 2 for k in sorted(set(sample.labels.tolist()))}
+    assert split.n_loads == 40
+
+
+@given(st.integers(1, 49), st.integers(0, 5))
+def test_draw_sample_of_more_classes_contains_that_of_fewer(most, seed):
+    fewer, more = (
+        draw_sample(many_classes(), 1, seed, None, k).sample_ids for k in (most, most + 1)
+    )
+    assert set(fewer) < set(more)
+
+
+def test_draw_sample_of_all_classes_is_the_same_with_a_higher_bound():
+    whole = draw_sample(many_classes(), 2, seed=0)
+    assert draw_sample(many_classes(), 2, seed=0, max_classes=50).fingerprint == whole.fingerprint
+    seeds = {tuple(draw_sample(many_classes(), 1, s, None, 5).labels) for s in range(4)}
+    assert len(seeds) > 1
+
+
+def test_draw_sample_stops_at_an_empty_class_even_if_it_is_not_chosen():
+    split = many_classes()
+    split.class_names = (*split.class_names, "nobody")
+    for seed in range(5):
+        with pytest.raises(DataError) as caught:
+            draw_sample(split, 1, seed, None, 2)
+        assert str(caught.value).startswith("class 'nobody' has no image; images per class: ")
+        assert str(caught.value).endswith("class 39: 4 and 11 more classes")
+
+
+def test_draw_sample_takes_a_class_of_one_image():
+    sample = draw_sample(Memory([0, 0, 1], ["x", "y", "z"]), 100, seed=0)
+    assert sample.images_of_class == {"a": 2, "b": 1}
+
+
+def test_draw_sample_refuses_less_than_one_class():
+    with pytest.raises(ConfigError) as caught:
+        draw_sample(two_classes(), 1, seed=0, max_classes=0)
+    assert str(caught.value) == "max_classes must be at least 1; found 0"
+
+
+class Million(Memory):
+    """A million images in a thousand classes, none of which can be opened unnoticed."""
+
+    def __init__(self):
+        self.class_names = tuple(map(str, range(1000)))
+        self.labels = np.arange(1_000_000) % 1000
+        self.sample_ids = tuple(map(str, range(1_000_000)))
+        self.broken, self.stamped, self.n_loads = set(), False, 0
+
+
+def test_draw_sample_opens_no_more_images_than_it_takes():
+    split = Million()
+    assert len(draw_sample(split, 100, seed=0, max_classes=20).labels) == 2000
+    assert split.n_loads == 2000

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from audit.data.images import standard_mode
+from audit.data.pixels import standard_mode
 from audit.data.transform import eval_transform, override_data_config, resolve_data_config
 from audit.errors import ConfigError, DataError
 from audit.plugin import DataConfig, ModelEntry
@@ -81,8 +81,11 @@ def test_standard_mode_refuses_pixels_of_unknown_range():
         "convert the image to 8 bits"
     )
     with pytest.raises(DataError) as caught:
-        standard_mode(Image.fromarray(np.array([[0.5]], dtype=np.float32)))
-    assert str(caught.value) == "pixels are floats of unknown range; convert the image to 8 bits"
+        standard_mode(Image.fromarray(np.array([[0.5, 300]], dtype=np.float32)))
+    assert str(caught.value) == (
+        "float pixels run from 0.5 to 300; [0, 1] or [0, 255] was expected; give the images as "
+        "they were before normalisation, or convert them to 8 bits"
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])

@@ -69,7 +69,7 @@ def test_image_folder_ignores_and_counts_other_files(root):
     (root / ".cache").mkdir()
     split = open_root(root)
     assert len(split.sample_ids) == 4
-    assert split.ignored == {".txt": 1, "": 1}
+    assert split.skipped == {".txt": 1, "no ending": 1, "hidden": 2}
 
 
 def test_image_folder_reads_the_extensions_asked_for(root):
@@ -78,18 +78,153 @@ def test_image_folder_reads_the_extensions_asked_for(root):
     write(root / "éclair/z.jpg")
     split = open_root(root, extensions=["JPG"])
     assert split.sample_ids == ("cat/z.jpg", "dog/z.jpg", "éclair/z.jpg")
-    assert split.ignored == {".png": 4}
+    assert split.skipped == {".png": 4}
 
 
 def test_image_folder_follows_links_but_not_in_circles(root, tmp_path):
     write(tmp_path / "elsewhere/1.png")
     (root / "bird").symlink_to(tmp_path / "elsewhere")
     (root / "dog/loop").symlink_to(root / "dog")
-    (root / "cat/up").symlink_to(root)
+    (root / "dog/shelf").symlink_to(tmp_path / "elsewhere")  # two classes of one folder
     split = open_root(root)
     assert split.class_names[0] == "bird"
     assert "bird/1.png" in split.sample_ids
     assert len([name for name in split.sample_ids if name.startswith("dog/")]) == 2
+    assert split.skipped == {
+        "link to what the class has already": 1,
+        "link into another class": 1,
+    }
+
+
+def links(root):
+    """Classes with and without links: (names of images, what was passed over)."""
+    split = open_root(root)
+    by_class = [split.class_names[label] for label in split.labels]
+    inside = {name.split("/")[0] for name in split.sample_ids}
+    assert inside <= set(split.class_names)
+    assert [name.split("/")[0] for name in split.sample_ids] == by_class
+    return split.sample_ids, split.skipped
+
+
+@pytest.mark.parametrize("target", ["", "..", "../..", "../../.."])
+def test_image_folder_link_to_the_root_or_above_puts_no_class_into_another(root, target):
+    plain = open_root(root).sample_ids
+    (root / "cat/up").symlink_to(os.path.normpath(root / target))
+    assert links(root) == (plain, {"link to a folder above": 1})
+
+
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_image_folder_link_beside_the_classes_that_leads_back_is_no_class(root, target):
+    plain = open_root(root)
+    (root / "again").symlink_to(os.path.normpath(root / target))
+    assert open_root(root).class_names == plain.class_names
+    assert links(root) == (plain.sample_ids, {"link to a folder above": 1})
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("dog", "link into another class"),
+        ("dog/a.PNG", "link into another class"),
+        ("éclair/深い", "link into another class"),
+        ("cat/x y.png", "link to what the class has already"),
+        ("nowhere", "broken link"),
+    ],
+)
+def test_image_folder_link_within_the_root_gives_no_image_twice(root, target, reason):
+    plain = open_root(root).sample_ids
+    (root / "cat/also.png").symlink_to(root / target)
+    assert links(root) == (plain, {reason: 1})
+
+
+def test_image_folder_takes_a_linked_file_once_for_each_class(root, tmp_path):
+    write(tmp_path / "store/7.png")
+    for name in ("dog/1.png", "dog/2.png", "cat/1.png"):
+        (root / name).symlink_to(tmp_path / "store/7.png")
+    found, skipped = links(root)
+    assert {name for name in found if name.endswith(("1.png", "2.png"))} == {
+        "cat/1.png",
+        "dog/1.png",
+        "éclair/深い/1.png",
+    }
+    assert skipped == {"link to what the class has already": 1}
+
+
+def test_image_folder_of_links_into_a_hidden_store_is_read(tmp_path):
+    for number, name in enumerate(["a/1.png", "a/2.png", "b/1.png"]):
+        write(tmp_path / f"root/.annex/{number}.png", number)
+        (tmp_path / "root" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "root" / name).symlink_to(f"../.annex/{number}.png")
+    assert links(tmp_path / "root") == (("a/1.png", "a/2.png", "b/1.png"), {"hidden": 1})
+
+
+def test_image_folder_walks_linked_circles_elsewhere_once(root, tmp_path):
+    write(tmp_path / "far/one/1.png")
+    write(tmp_path / "far/two/2.png")
+    (tmp_path / "far/one/on").symlink_to(tmp_path / "far/two")
+    (tmp_path / "far/two/back").symlink_to(tmp_path / "far/one")
+    (root / "cat/far").symlink_to(tmp_path / "far/one")
+    found, skipped = links(root)
+    assert [name for name in found if "far" in name] == ["cat/far/1.png", "cat/far/on/2.png"]
+    assert skipped == {"link to what the class has already": 1}
+
+
+def test_image_folder_refuses_two_classes_of_one_folder(root):
+    (root / "hound").symlink_to(root / "dog")
+    with pytest.raises(DataError) as caught:
+        open_root(root)
+    assert str(caught.value) == (
+        f"the class folders 'dog' and 'hound' of {root} are one folder, or one leads into the "
+        "other, so that an image would have two classes; remove the link"
+    )
+
+
+def test_image_folder_passes_over_pipes_and_files_beside_the_classes(root):
+    os.mkfifo(root / "dog/pipe.png")
+    write(root / "stray.png")
+    assert open_root(root).skipped == {
+        "neither a file nor a folder": 1,
+        "outside class folders": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["val", "Test", "validation", "val2017", "my-test_set", "heldOut"])
+def test_image_folder_refuses_a_root_that_is_named_as_held_out(root, name):
+    other = root.rename(root.with_name(name))
+    with pytest.raises(DataError) as caught:
+        open_root(other)
+    assert str(caught.value) == (
+        f"the root of image_folder, {other}, is named as validation or test data are; measures "
+        "are taken on the images that the networks were trained on, so that held-out accuracies "
+        "stay unseen; give the training folder, or rename this one if its images are the training "
+        "set"
+    )
+
+
+def test_image_folder_sees_through_links_and_generic_names(root, tmp_path):
+    (tmp_path / "val").mkdir()
+    inner = root.rename(tmp_path / "val/images")
+    (tmp_path / "innocent").symlink_to(inner)
+    for path in (inner, tmp_path / "innocent"):
+        with pytest.raises(DataError, match="is named as validation or test data are"):
+            open_root(path)
+
+
+@pytest.mark.parametrize("name", ["latest", "contest", "valley", "train_test", "trainval", "evals"])
+def test_image_folder_takes_roots_whose_names_only_resemble(root, name):
+    assert open_root(root.rename(root.with_name(name))).class_names == ("cat", "dog", "éclair")
+
+
+def test_image_folder_opens_any_folder_for_comparison(tmp_path):
+    write(tmp_path / "val/deep/1.png")
+    write(tmp_path / "val/2.jpg")
+    (tmp_path / "val/notes.txt").touch()
+    split = FOLDER.open_held_out({"root": str(tmp_path / "val")})
+    assert split.sample_ids == ("val/2.jpg", "val/deep/1.png")
+    assert split.skipped == {".txt": 1}
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"^held-out folder .*none holds no image of \.jpg"):
+        FOLDER.open_held_out({"root": str(tmp_path / "none")})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -263,7 +398,7 @@ def test_image_folder_names_empty_classes_with_all_counts(root):
         open_root(root)
     assert str(caught.value) == (
         f"every class folder of {root} must hold an image, but bird has none; images per class: "
-        "bird: 0, cat: 1, dog: 2, éclair: 1; ignored files: 1 × .txt; "
+        "bird: 0, cat: 1, dog: 2, éclair: 1; passed over: 1 × .txt; "
         "fill or remove the empty folders"
     )
 

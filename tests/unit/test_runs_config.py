@@ -75,6 +75,7 @@ def test_config_has_documented_defaults():
         "include": ("default",),
         "exclude": (),
         "images_per_class": 100,
+        "max_classes": 20,
         "batch_size": 64,
         "layers": ("stages",),
     }
@@ -198,7 +199,11 @@ def test_config_unknown_key_is_refused_with_the_nearest(changes, line):
         ({"checkpoints": []}, ["checkpoints: at least one is needed"]),
         ({"dataset": {}}, ["dataset.name: required, but not given"]),
         ({"checkpoints": [{}]}, ["checkpoints.0.model: required, but not given"]),
-        ({"held_out": {}}, ["held_out.table: required, but not given"]),
+        ({"held_out": {}}, ["held_out: give `table`, `images`, or both"]),
+        (
+            {"held_out": {"images": 3}},
+            ["held_out.images: must be a path, a table of a dataset's options, or true; found 3"],
+        ),
         ({"measures": {"layers": []}}, ["measures.layers: at least one is needed"]),
     ],
 )

@@ -1,12 +1,18 @@
 """The training split is opened in one place, and is what a dataset plugin must give."""
 
 import ast
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from audit.data.split_guard import open_training
+from audit.data.split_guard import (
+    folder_looks_held_out,
+    looks_held_out,
+    open_held_out,
+    open_training,
+)
 from audit.errors import ConfigError, PluginError
 from audit.plugin import DatasetEntry, ImageSplit
 from audit.plugin.registry import installed
@@ -95,3 +101,57 @@ def test_splits_are_opened_by_the_guard_alone():
         if opens_a_split(path)
     }
     assert opening <= EXCEPTIONS
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "val",
+        "test",
+        "validation",
+        "test[:10%]",
+        "imagenet-val-0001",
+        "testSet",
+        "held_out",
+        "tests",
+    ],
+)
+def test_split_names_of_held_out_data_are_recognised(name):
+    assert looks_held_out(name)
+
+
+@pytest.mark.parametrize("name", ["train", "trainval", "latest", "valley", "train+test", "extra"])
+def test_split_names_of_training_data_are_let_through(name):
+    assert not looks_held_out(name)
+
+
+@pytest.mark.parametrize("name", ["val", "val2017", "Imagenet-Val", "test_images", "evaluation"])
+def test_folders_of_held_out_data_are_recognised(name):
+    assert folder_looks_held_out(name)
+
+
+@pytest.mark.parametrize("name", ["test_of_a_camera0", "test_x1", "contest", "training-test"])
+def test_folders_whose_names_only_begin_so_are_let_through(name):
+    assert not folder_looks_held_out(name)
+
+
+def test_open_training_refuses_labels_without_a_name():
+    split = Split("abc", 3)
+    split.labels = np.array([0, 1, 2])
+    with pytest.raises(PluginError) as caught:
+        open_training(dataset(split)[0], {})
+    assert str(caught.value) == (
+        "dataset 'fake' must give labels from 0 to 1, one for each of its 2 class names; it gave 0 "
+        "to 2"
+    )
+
+
+def test_open_held_out_asks_the_dataset_for_what_it_compares():
+    split = Split("abc", 3)
+    entry, asked = dataset(split)
+    assert open_held_out(entry, {"root": "x"}) is split
+    assert asked == [("held_out", {"root": "x"})]
+    own = dataclasses.replace(entry, open_held_out=lambda options: options)
+    with pytest.raises(PluginError, match="must open an ImageSplit; it gave a dict"):
+        open_held_out(own, {"root": "x"})
+    assert open_held_out(own, {}, own=True) is split
