@@ -11,6 +11,8 @@ import click
 from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from audit.plugin import AuditResult
@@ -61,6 +63,8 @@ def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
 def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
     """Print the head of a ranking, with the number of ties in place of their names."""
     shown = frame.drop(columns="tied_with")
+    if "doubt" in shown and not (shown["doubt"] != "").any():
+        shown = shown.drop(columns="doubt")
     shown["tied_with"] = [
         f"{len(str(names).split(';'))} others" if isinstance(names, str) and names else "none"
         for names in frame["tied_with"]
@@ -87,6 +91,8 @@ def print_result(result: AuditResult, as_json: bool) -> None:
                 "about": result.run.get("ranking"),
                 "correlations": rows_of(result.correlations),
                 "failed": result.failed,
+                "doubts": result.doubts,
+                "notes": result.notes,
                 "reports": result.run.get("reports"),
             }
         )
@@ -107,10 +113,24 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if len(rest):
         shown = "; ".join(list(dict.fromkeys(rest["reason"].astype(str)))[:2])
         click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
+    print_doubts(result.doubts, result.notes)
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo()
     print_reports(result)
+
+
+def print_doubts(doubts: Mapping[str, Sequence[str]], notes: Sequence[str]) -> None:
+    """Print which checkpoints look untrained and why, those of the same reasons together."""
+    for note in notes:
+        click.echo(f"\nnote: {note}")
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, reasons in doubts.items():
+        alike.setdefault(tuple(reasons), []).append(name)
+    for reasons, names in alike.items():
+        click.echo(f"\ndoubtful: {', '.join(names)}")
+        for reason in reasons:
+            click.echo(f"  {reason}")
 
 
 def print_reports(result: AuditResult) -> None:

@@ -2,6 +2,7 @@
 
 - `weights`: the one trusted door for weights files. `fitting` puts what was read into a network,
   `saving` writes it, `digests` tells one set of weights from another.
+- `class_names`: the names of classes that lie inside a checkpoint.
 - `layers`: which layers give feature maps, in which layout. `features`: where the penultimate
   features pass by.
 - `forward`: a forward pass that hands the maps over. `scores`: the class scores in its output.

@@ -156,6 +156,21 @@ def read_weights(path: Path, digest: str | None = None) -> Weights:
     return Weights(state_dict, tuple(notes), kind, prefix)
 
 
+def read_torch_content(path: Path) -> Any:
+    """All that a file of `torch.save` holds, by the same door as its weights.
+
+    Raises:
+        CheckpointError: It cannot be read, is damaged, or is refused.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what odd bytes provoke is decided by errors alone
+        return _read_torch(data, path)
+
+
 def _read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
     """Parse safetensors after checking every declared size."""
     import safetensors

@@ -2,6 +2,7 @@
 
 - `config`: an `audit.toml`, read and checked.
 - `study`: a configuration resolved, before the first network is loaded.
+- `class_orders`: the order of classes that a configuration or a checkpoint says a network has.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `unit_table`: one network looked at closely.
 

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,18 +32,42 @@ def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return items
 
 
+def _order_of_classes(value: Any) -> Any:
+    """A word, a path, or a list of names."""
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(name, str) for name in value):
+            return tuple(value)
+    elif value is None or (isinstance(value, str) and value):
+        return value
+    raise PydanticCustomError(
+        "class_order",
+        "must be 'dataset', 'natural', 'plain', 'checkpoint', a list of class names, or the path "
+        "of a class-map file",
+    )
+
+
+#: The order of the head's outputs: "dataset", "natural", "plain", "checkpoint", names, or a path.
+ClassOrder = Annotated[
+    str | tuple[str, ...] | None, pydantic.BeforeValidator(_order_of_classes), Field()
+]
+
+
 class DatasetConfig(BaseModel):
     """`[dataset]`: which plugin reads the training set, with that plugin's own options.
 
     Attributes:
         name: Of the dataset plugin.
         transform: Overrides of the model's data configuration (see `audit.plugin.DataConfig`).
+        class_order: Which output of the networks means which class (see
+            `audit.runs.class_orders`); None: the names inside each checkpoint where they are the
+            training set's, else the training set's own order.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     transform: dict[str, Any] = Field(default_factory=dict)
+    class_order: ClassOrder = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,6 +96,7 @@ class CheckpointConfig(_Strict):
         init: The weights before training, for measures that compare with them: a path in which
             every `{name}` stands for the checkpoint's name, so one file for each ("init/{name}.pt")
             or one for all ("init.pt"). Other braces are refused; a glob is not expanded.
+        class_order: As in `[dataset]`, before which it goes.
     """
 
     model: str
@@ -80,6 +105,7 @@ class CheckpointConfig(_Strict):
     pretrained: bool = Field(default=False, strict=True)
     name: str | None = None
     init: Annotated[str | None, pydantic.AfterValidator(_path_by_name)] = None
+    class_order: ClassOrder = None
 
 
 class MeasuresConfig(_Strict):
@@ -91,6 +117,8 @@ class MeasuresConfig(_Strict):
         images_per_class: Training images of each class that are looked at; 0 means all.
         batch_size: Images per forward pass; part of every cache key, as it may change bits.
         layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
+        on_doubt: What becomes of a checkpoint that looks untrained (see `audit.measuring.doubt`):
+            "flag" keeps its numbers and says so, "fail" makes it a failed row. Part of no key.
     """
 
     include: tuple[str, ...] = ("default",)
@@ -98,6 +126,7 @@ class MeasuresConfig(_Strict):
     images_per_class: int = Field(default=100, ge=0, strict=True)
     batch_size: int = Field(default=64, ge=1, strict=True)
     layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
+    on_doubt: Literal["flag", "fail"] = "flag"
 
 
 class HeldOutConfig(_Strict):

@@ -25,6 +25,7 @@ from audit.network.digests import files_digest, state_digest
 from audit.network.weights import file_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
+from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.store import Store
@@ -114,6 +115,7 @@ class _Planned:
         self._sample, self._device = sample, device
         self._libraries = installed_libraries()
         self._digests: dict[str, str] = {}
+        self._orders = ClassOrders(config, sample.class_names)
 
     def subject(
         self, name: str, entry: CheckpointConfig, path: Path | None, source: ModelEntry
@@ -126,6 +128,7 @@ class _Planned:
         config, registry = self._config, self._registry
         dataset = registry.dataset(config.dataset.name)
         digest, built = weights_digest(source, entry, path)
+        order, order_from = self._orders.of(entry, path, source)
         init = config.path(entry.init.replace("{name}", name)) if entry.init else None
         if entry.model not in self._digests:
             self._digests[entry.model] = source.digest(entry.model)
@@ -153,6 +156,8 @@ class _Planned:
             batch_size=config.measures.batch_size,
             device=self._device,
             seed=config.seed,
+            class_order=order,
+            class_order_from=order_from,
             libraries=self._libraries,
         )
 
@@ -287,6 +292,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "images_per_class": config.measures.images_per_class,
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
+            "notes": order_notes(sample.class_names, study.subjects),
         },
         "measures": {
             entry.name: describe_measure(entry)
@@ -299,6 +305,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict[str, Any]:
     """What `run.json` says of one checkpoint."""
+    own = subject.sample.class_names
     return {
         "checkpoint": subject.name,
         "model": subject.model,
@@ -306,7 +313,9 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "source": f"{subject.source} {subject.model_source.version}",
         "weights": str(subject.weights) if subject.weights else None,
         "weights_digest": subject.weights_digest,
-        **(facts or {"data_config": None, "notes": [], "layers": []}),
+        "class_order": None if subject.head_classes == own else list(subject.head_classes),
+        "class_order_from": subject.class_order_from or "the training set",
+        **(facts or {"data_config": None, "notes": [], "layers": [], "doubts": []}),
     }
 
 

@@ -77,6 +77,7 @@ def test_config_has_documented_defaults():
         "images_per_class": 100,
         "batch_size": 64,
         "layers": None,
+        "on_doubt": "flag",
     }
     assert config.held_out is None
     assert config.reports.include is None
