@@ -27,7 +27,7 @@ ORDER_WORDS: Final = (DATASET, NATURAL, PLAIN, CHECKPOINT)
 
 _MOST_NAMED: Final = 10
 _DIGITS: Final = re.compile(r"(\d+)")
-_INDEXED: Final = re.compile(r"(.*\S)[\s,;]+(\d+)")
+_INDEXED: Final = re.compile(r"(.*[^\s,;])[\s,;]+(\d+)")
 
 
 def natural_order(names: Sequence[str]) -> tuple[str, ...]:

@@ -126,10 +126,11 @@ def find_doubts(
         evidence: What `audit.measuring._evidence.gather` found; empty if nothing is known.
     """
     answers = _Answers(logits.argmax(1), labels, len(order))
+    untrained = _untrained(answers, evidence)
     causes = [
-        *_other_orders(answers, order, dataset_order),
+        *untrained,
+        *_other_orders(answers, order, dataset_order, assign=not untrained),
         *_inputs(answers, evidence),
-        *_untrained(answers, evidence),
     ]
     return (*causes, *_effects(logits, answers, [cause.kind for cause in causes]))
 
@@ -179,9 +180,13 @@ def _is_constant(logits: Logits, axis: int) -> bool:
 
 
 def _other_orders(
-    answers: _Answers, order: Sequence[str], dataset_order: Sequence[str]
+    answers: _Answers, order: Sequence[str], dataset_order: Sequence[str], assign: bool
 ) -> list[Doubt]:
-    """The order of classes that would give a far better train accuracy, if there is one."""
+    """The order of classes that would give a far better train accuracy, if there is one.
+
+    Outputs are not assigned to classes for a fresh head: on good features its outputs tell classes
+    apart by accident, and mean nothing.
+    """
     if len(set(order)) < len(order):
         return []
     own = labels_in(dataset_order, order, answers.labels)  # labels as the training set has them
@@ -193,7 +198,7 @@ def _other_orders(
             accuracy = float(right.mean())
             if best is None or accuracy > best[0]:
                 best = (accuracy, f'class_order = "{word}"')
-    assigned = _assigned(answers, order)
+    assigned = _assigned(answers, order) if assign else None
     if assigned is not None and (best is None or assigned[0] > best[0] + FAR_BETTER):
         best = assigned
     if best is None:

@@ -123,5 +123,4 @@ def _mentions_names(path: Path) -> bool:
 def _as_pickled(key: str, pickled: bytes) -> bool:
     """Whether a text stands in a pickle as a whole, with its length before it."""
     text = key.encode()
-    heads = (struct.pack("<I", len(text)), b"\x8c" + bytes([len(text)]))
-    return any(head + text in pickled for head in heads)
+    return struct.pack("<I", len(text)) + text in pickled
