@@ -162,7 +162,9 @@ class _Work:
     def run(self) -> None:
         """Make the passes, then compute each measure and the unit tables."""
         started = time.perf_counter()
-        self._view.run()
+        _, error = attempt(self._view.run)
+        if error is not None:
+            raise error if isinstance(error, AuditError) else self._view.refusal(error) or error
         self._note(stage="passes", seconds=_since(started), passes=self._passes())
         for measure, entry in self._entries.items():
             if measure not in self._found:
