@@ -97,4 +97,5 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """
     # a bare carriage return would end a line for every reader, but is not quoted
     frame = frame.map(lambda value: value.replace("\r", " ") if isinstance(value, str) else value)
-    write_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    text = frame.to_csv(index=False, lineterminator="\n")
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # paths that are not UTF-8

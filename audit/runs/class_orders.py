@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -95,7 +96,7 @@ class ClassOrders:
         if setting in (DATASET, NATURAL, PLAIN):
             return named_order(setting, self._names)
         path = self._config.path(setting)
-        if not path.is_file() and not path.suffix and "/" not in setting:
+        if not os.path.isfile(path) and not path.suffix and "/" not in setting:
             hint = f"or give the path of a class-map file ({path} is none)"
             raise ConfigError(f"{where}: {unknown_name('order', setting, ORDER_WORDS, hint)}")
         return read_class_map(path, self._names, where)

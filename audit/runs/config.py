@@ -248,7 +248,12 @@ class AuditConfig(_Strict):
             ConfigError: It cannot be read, is not TOML, or does not fit; the message says where.
         """
         try:
-            content = tomllib.loads(path.read_text("utf-8"))
+            content = tomllib.loads(path.read_text("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"configuration {path} must be text in UTF-8; byte {error.start} is none"
+                f"{_encoding_of(error.object)}: save it as UTF-8"
+            ) from error
         except OSError as error:
             raise ConfigError(
                 f"configuration {path} cannot be read: {error.strerror or error}; "
@@ -257,6 +262,13 @@ class AuditConfig(_Strict):
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
         return cls.parse(content, path.absolute().parent, str(path))
+
+
+def _encoding_of(content: bytes) -> str:
+    """What the encoding of a text seems to be that is not UTF-8, in words; or ""."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return " (it looks like UTF-16, which some editors call Unicode)"
+    return ""
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -322,11 +334,21 @@ def _not_json(value: Any, where: str = "") -> Iterator[str]:
 
 
 def default_cache() -> Path:
-    """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder."""
+    """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder.
+
+    Raises:
+        ConfigError: The user has none.
+    """
     chosen = os.environ.get("GENAUDIT_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+    except RuntimeError as error:  # no HOME, and a user that the system does not know
+        raise ConfigError(
+            "there is no home folder to keep the store in: say where with --cache FOLDER, or set "
+            "GENAUDIT_CACHE"
+        ) from error
 
 
 class RunOptions(_Strict):

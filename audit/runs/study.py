@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import platform
 import re
@@ -18,7 +17,7 @@ import numpy as np
 import audit
 from audit.data.sample import Sample, draw_sample
 from audit.data.split_guard import open_training
-from audit.errors import CheckpointError, ConfigError
+from audit.errors import CheckpointError, ConfigError, StoreError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.digests import files_digest, state_digest
@@ -27,6 +26,7 @@ from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
+from audit.runs.globs import matching_files, readable
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.store import Store
 
@@ -211,12 +211,7 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
             )
         return [(entry.name or entry.model.replace("/", "_"), None)]
     pattern = config.path(entry.weights)
-    if pattern.is_file():
-        return [(entry.name or pattern.stem, pattern)]
-    base = glob.escape(str(config.base))  # a folder's own name may hold glob characters
-    found = glob.glob(str(Path(base) / Path(entry.weights).expanduser()), recursive=True)
-    paths = sorted(Path(text).absolute() for text in found)
-    files = [path for path in paths if path.is_file()]
+    files = matching_files(pattern)
     if not files:
         raise ConfigError(
             f"[[checkpoints]] weights = {entry.weights!r} matches no file (looked for {pattern})"
@@ -226,7 +221,7 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> Sequence[tuple[st
             f"[[checkpoints]] weights = {entry.weights!r} matches {len(files)} files, which "
             f"cannot all be named {entry.name!r}; leave `name` out"
         )
-    return [(entry.name or path.stem, path) for path in files]
+    return [(entry.name or readable(path.stem), path) for path in files]
 
 
 def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
@@ -239,7 +234,13 @@ def _draw(config: AuditConfig, registry: Registry, store: Store) -> Sample:
     before = len(memo)
     sample = draw_sample(split, config.measures.images_per_class or None, config.seed, memo)
     if len(memo) > before:
-        store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
+        content = np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)
+        try:
+            store.put(key, {"json": content})
+        except StoreError as error:
+            raise StoreError(
+                f"{error} for the store, with --cache FOLDER or GENAUDIT_CACHE"
+            ) from error
     return sample
 
 
