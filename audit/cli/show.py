@@ -42,10 +42,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A ranking as a list of objects; `tied_with` is a list of names."""
+    """A ranking as a list of objects; `tied_with` is a list of names, `doubt` one of kinds."""
     rows = rows_of(frame)
     for row in rows:
         row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        row["doubt"] = [kind for kind in str(row.get("doubt", "")).split(";") if kind]
     return rows
 
 

@@ -203,7 +203,7 @@ def test_accidents_are_as_rare_as_is_said():
     """Networks halfway between chance and perfect, on samples of many sizes."""
     rng = np.random.default_rng(0)
     n_doubted = 0
-    for trial in range(2000):
+    for _ in range(2000):
         n_classes = int(rng.integers(2, 12))
         n = n_classes * int(rng.integers(1, 8))
         labels = np.arange(n) % n_classes
