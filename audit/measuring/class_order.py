@@ -69,7 +69,9 @@ def differs(names: Sequence[str]) -> bool:
 
 def named_order(word: str, names: Sequence[str]) -> tuple[str, ...]:
     """The order that "dataset", "natural" or "plain" stands for."""
-    return {DATASET: tuple, NATURAL: natural_order, PLAIN: plain_order}[word](names)
+    if word == DATASET:
+        return tuple(names)
+    return natural_order(names) if word == NATURAL else plain_order(names)
 
 
 def checked_order(given: Sequence[str], names: Sequence[str], where: str) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ def _by_index(pairs: Sequence[tuple[str, int]], where: str) -> list[str]:
     if sorted(index for _, index in pairs) != list(range(len(pairs))):
         raise ConfigError(
             f"{where} must number its {len(pairs)} classes 0 to {len(pairs) - 1}, each once; "
-            f"found {quoted(sorted({index for _, index in pairs}), _MOST_NAMED)}"  # type: ignore[arg-type]
+            f"found {', '.join(map(str, sorted({index for _, index in pairs})[:_MOST_NAMED]))}"
         )
     return [name for name, _ in sorted(pairs, key=lambda pair: pair[1])]
 

@@ -47,7 +47,8 @@ _MOST_ASSIGNED: Final = 2_000
 _MOST_WRITTEN: Final = 20
 
 _LEGITIMATE: Final = (
-    "or it has learned nothing of these labels, such as a network trained on random labels"
+    "a network that has learned nothing of these labels, such as one trained on random labels, "
+    "looks the same"
 )
 
 
@@ -163,7 +164,7 @@ def _effects(logits: Logits, answers: _Answers, causes: Sequence[str]) -> list[D
 def _likely(causes: Sequence[str]) -> str:
     """What to look at."""
     if causes:
-        return f"see the other reasons; {_LEGITIMATE}"
+        return f"for the likely cause see the other reasons; {_LEGITIMATE}"
     return (
         "likely causes: the order of classes (class_order), normalisation (mean and std of "
         "transform), channels (RGB or BGR, grey or colour), a head that the weights do not fill; "

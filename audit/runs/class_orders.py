@@ -67,8 +67,8 @@ class ClassOrders:
             return self._given(setting, where), where
         inside = self._inside(entry, weights, source)
         for given, place in inside:
-            if len(given) == len(self._names) and set(given) == set(self._names):
-                return tuple(given), f"{place}"
+            if sorted(given) == sorted(self._names) == sorted(set(self._names)):
+                return tuple(given), place
         if setting is None:
             return (), ""
         raise CheckpointError(self._none_inside(inside, where))

@@ -71,7 +71,7 @@ def test_another_order_is_flagged_everywhere_with_the_setting_to_write(folder, g
         "set it if the network was trained so",
         advice,
     )
-    assert "see the other reasons; or it has learned nothing" in found["timm"][1]["reason"]
+    assert "; for the likely cause see the other reasons; " in found["timm"][1]["reason"]
 
     measures = pd.read_csv(out / "measures.csv", keep_default_na=False)
     of = measures.groupby("checkpoint")["doubt"].unique()
