@@ -11,10 +11,11 @@ import torch
 
 from audit.data.split_guard import open_training
 from audit.data.transform import eval_transform, load_batch, resolve_data_config
-from audit.errors import AuditError, CheckpointError
+from audit.errors import CheckpointError
 from audit.measuring._boundary import attempt
 from audit.measuring._evidence import N_IMAGES, gather
 from audit.measuring._kept import OutputReducer
+from audit.measuring._sizes import refusal
 from audit.measuring.class_order import labels_in
 from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
@@ -177,38 +178,18 @@ class CheckpointView(NetworkView):
         else:
             indices = self._subject.sample.indices[rows]
             few = load_batch(self._split, indices, eval_transform(self.data_config))
-        subject = self._subject
-        own, _ = attempt(lambda: self._source.data_config(self.module, subject.model_args))
-        few = few.to(subject.device)
-        return gather(self.module, few, self.data_config, own, len(self.class_names))
+        few, n_classes = few.to(self._subject.device), len(self.class_names)
+        return gather(self.module, few, self.data_config, self._declared(), n_classes)
 
     def refusal(self, error: Exception) -> CheckpointError | None:
-        """Why a pass failed, if the network fails on a single image: its size, most likely.
+        """Why a pass failed, if the network takes images of another size; see `_sizes`."""
+        found, _ = attempt(lambda: refusal(self.module, self.data_config, self._declared(), error))
+        return found
 
-        Args:
-            error: What the pass raised.
-        """
-        subject = self._subject
-
-        def forward() -> None:
-            with torch.inference_mode():
-                self.module(self._first(1))
-
-        _, alone = attempt(forward)
-        if alone is None or isinstance(alone, AuditError | torch.OutOfMemoryError):
-            return None
-        own, _ = attempt(lambda: self._source.data_config(self.module, subject.model_args))
-        size = list(self.data_config.input_size)
-        declared = list(own.input_size) if own else size
-        wanted = f", and the network declares input_size = {declared}" if declared != size else ""
-        said = " ".join(str(error).split())
-        refused = CheckpointError(
-            f"the network cannot take images of input_size = {size}: {type(error).__name__}: "
-            f"{said}{wanted}; set input_size in transform of [dataset] to the size it was trained "
-            "with, or model_args (such as img_size) to this one"
-        )
-        refused.__cause__ = error
-        return refused
+    def _declared(self) -> DataConfig | None:
+        """How the network itself says that images are prepared, if it does."""
+        args = self._subject.model_args
+        return attempt(lambda: self._source.data_config(self.module, args))[0]
 
     def _load(self, start: int, stop: int) -> Tensor:
         """Decode and prepare a stretch of the sample."""

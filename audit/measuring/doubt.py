@@ -6,18 +6,18 @@ of that does not hold, its numbers are kept and the checkpoint is doubtful, for 
 often a setting than the network.
 
 * "chance": the train accuracy is not above that of always giving the commonest class (binomial
-  test at `NOT_ABOVE`), and so low that a network halfway between that and perfect would come out
-  so low by accident with a probability below `ERROR_PROBABILITY`.
+  test at 0.05), and so low that a network halfway between that and perfect would come out
+  so low by accident with a probability below 0.01.
 * "one_class": all predictions are one class, with the same guard against accidents.
 * "constant_scores": the scores do not depend on the image, or not on the class.
 * "class_order": another order of the classes gives a far better train accuracy: better by
-  `FAR_BETTER` at least, and by McNemar's exact test not by accident at `BY_ACCIDENT`.
+  0.1 at least, and by McNemar's exact test not by accident at 0.001.
 * "input": the images are far from what the first normalisation saw in training, or, without one,
   from what the network declares.
 * "untrained": the head, or the first normalisation, is as it was before training.
 
-A network that answers `ACQUITTED` of its training images correctly sees what it was trained on, and
-the last two do not hold against it.
+A network that answers `ACQUITTED` of its training images correctly sees what it was trained on:
+its input is not doubted. One that is halfway between chance and perfect is not untrained.
 """
 
 from __future__ import annotations
@@ -27,24 +27,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import optimize, stats
 
 from audit.arrays import Labels, Logits
+from audit.measuring._answers import (
+    ERROR_PROBABILITY,
+    FAR_BETTER,
+    Answers,
+    assigned_order,
+    is_far_better,
+)
 from audit.measuring.class_order import DATASET, NATURAL, PLAIN, labels_in, named_order
 
-ERROR_PROBABILITY: Final = 0.01
-NOT_ABOVE: Final = 0.05
-FAR_BETTER: Final = 0.1
-BY_ACCIDENT: Final = 0.001
 ACQUITTED: Final = 0.9
 #: Factor between spreads, and distance of means in spreads, from which images are far from trained.
 _FAR_NORM: Final = 3.0
 _FAR_DECLARED: Final = 5.0
 _CONSTANT: Final = 1e-6
-#: More classes than these are not assigned to outputs: the table would be too large.
-_MOST_ASSIGNED: Final = 2_000
-#: Orders of so many classes are written out.
-_MOST_WRITTEN: Final = 20
 
 _LEGITIMATE: Final = (
     "a network that has learned nothing of these labels, such as one trained on random labels, "
@@ -65,51 +63,6 @@ class Doubt:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Answers:
-    """Predictions on the sample, and how good they would have to be.
-
-    Attributes:
-        predictions: Shape (n,), the output with the highest score.
-        labels: Shape (n,), the right output.
-        n_classes: Of the training set.
-    """
-
-    predictions: Labels
-    labels: Labels
-    n_classes: int
-
-    @property
-    def n_right(self) -> int:
-        return int((self.predictions == self.labels).sum())
-
-    @property
-    def accuracy(self) -> float:
-        return self.n_right / len(self.labels)
-
-    @property
-    def chance(self) -> float:
-        """Accuracy of always giving the commonest class."""
-        return float(np.bincount(self.labels).max() / len(self.labels))
-
-    @property
-    def halfway(self) -> float:
-        """Accuracy between chance and perfect."""
-        return (1 + self.chance) / 2
-
-    @property
-    def is_low(self) -> bool:
-        """Whether a network halfway to perfect would hardly come out so low by accident."""
-        lower = stats.binom.cdf(self.n_right, len(self.labels), self.halfway)
-        return bool(lower < ERROR_PROBABILITY)
-
-    @property
-    def is_chance(self) -> bool:
-        """Whether the accuracy is not above chance."""
-        above = stats.binom.sf(self.n_right - 1, len(self.labels), self.chance)
-        return bool(above > NOT_ABOVE) and self.is_low
-
-
 def find_doubts(
     logits: Logits,
     labels: Labels,
@@ -126,7 +79,7 @@ def find_doubts(
         dataset_order: Names as the training set has them.
         evidence: What `audit.measuring._evidence.gather` found; empty if nothing is known.
     """
-    answers = _Answers(logits.argmax(1), labels, len(order))
+    answers = Answers(logits.argmax(1), labels, len(order))
     untrained = _untrained(answers, evidence)
     causes = [
         *untrained,
@@ -136,7 +89,7 @@ def find_doubts(
     return (*causes, *_effects(logits, answers, [cause.kind for cause in causes]))
 
 
-def _effects(logits: Logits, answers: _Answers, causes: Sequence[str]) -> list[Doubt]:
+def _effects(logits: Logits, answers: Answers, causes: Sequence[str]) -> list[Doubt]:
     """What the scores alone show."""
     found: list[tuple[str, str]] = []
     if _is_constant(logits, 0):
@@ -181,7 +134,7 @@ def _is_constant(logits: Logits, axis: int) -> bool:
 
 
 def _other_orders(
-    answers: _Answers, order: Sequence[str], dataset_order: Sequence[str], assign: bool
+    answers: Answers, order: Sequence[str], dataset_order: Sequence[str], assign: bool
 ) -> list[Doubt]:
     """The order of classes that would give a far better train accuracy, if there is one.
 
@@ -195,11 +148,11 @@ def _other_orders(
     for word in (NATURAL, PLAIN, DATASET):
         other = named_order(word, dataset_order)
         right = answers.predictions == labels_in(other, dataset_order, own)
-        if other != tuple(order) and _is_far_better(right, answers):
+        if other != tuple(order) and is_far_better(right, answers):
             accuracy = float(right.mean())
             if best is None or accuracy > best[0]:
                 best = (accuracy, f'class_order = "{word}"')
-    assigned = _assigned(answers, order) if assign else None
+    assigned = assigned_order(answers, order) if assign else None
     if assigned is not None and (best is None or assigned[0] > best[0] + FAR_BETTER):
         best = assigned
     if best is None:
@@ -214,55 +167,7 @@ def _other_orders(
     ]
 
 
-def _is_far_better(right: np.ndarray, answers: _Answers) -> bool:
-    """Whether other answers are better by far, and not by accident (McNemar's exact test)."""
-    now = answers.predictions == answers.labels
-    if right.mean() - now.mean() < FAR_BETTER:
-        return False
-    gained, lost = int((right & ~now).sum()), int((now & ~right).sum())
-    test = stats.binomtest(gained, gained + lost, alternative="greater")
-    return bool(test.pvalue < BY_ACCIDENT)
-
-
-def _assigned(answers: _Answers, order: Sequence[str]) -> tuple[float, str] | None:
-    """The best assignment of outputs to classes: its train accuracy, and what to write for it.
-
-    It is found on every other image of each class and judged on the rest, so that a network that
-    has learned nothing does not seem to have.
-    """
-    n_classes = len(order)
-    if n_classes > _MOST_ASSIGNED:
-        return None
-    odd = _every_other(answers.labels)
-    table = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(table, (answers.labels[~odd], answers.predictions[~odd]), 1)
-    classes, outputs = optimize.linear_sum_assignment(table, maximize=True)
-    to_output = np.empty(n_classes, dtype=np.int64)
-    to_output[classes] = outputs
-    rest = _Answers(answers.predictions[odd], answers.labels[odd], n_classes)
-    if not len(rest.labels):
-        return None
-    right = rest.predictions == to_output[rest.labels]
-    if right.mean() < answers.halfway or not _is_far_better(right, rest):
-        return None
-    accuracy = float((answers.predictions == to_output[answers.labels]).mean())
-    names = [order[index] for index in np.argsort(to_output)]
-    if n_classes <= _MOST_WRITTEN:
-        written = ", ".join(f'"{name}"' for name in names)
-        return accuracy, f"class_order = [{written}]"
-    moved = int((to_output != np.arange(n_classes)).sum())
-    return accuracy, f"a class_order in which {moved} of {n_classes} classes have another place"
-
-
-def _every_other(labels: Labels) -> np.ndarray:
-    """Every second image of each class; shape (n,), bool."""
-    odd = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        odd[np.flatnonzero(labels == label)[1::2]] = True
-    return odd
-
-
-def _inputs(answers: _Answers, evidence: Mapping[str, Any]) -> list[Doubt]:
+def _inputs(answers: Answers, evidence: Mapping[str, Any]) -> list[Doubt]:
     """Whether images are far from those of training, by the strongest evidence there is."""
     images, norm = evidence.get("images"), evidence.get("norm")
     if not images or answers.accuracy >= ACQUITTED:
@@ -313,7 +218,7 @@ def _numbers(values: Sequence[float]) -> str:
     return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"
 
 
-def _untrained(answers: _Answers, evidence: Mapping[str, Any]) -> list[Doubt]:
+def _untrained(answers: Answers, evidence: Mapping[str, Any]) -> list[Doubt]:
     """Whether parts of the network are as they were before training."""
     if answers.accuracy >= answers.halfway:
         return []

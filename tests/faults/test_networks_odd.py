@@ -446,10 +446,24 @@ def test_fault_26_an_input_of_another_size_costs_a_row_with_the_size(audit):
         size="20, 20",
     )
     assert found.failure == (
-        "the network cannot take images of input_size = [1, 20, 20]: RuntimeError: mat1 and mat2 "
-        "shapes cannot be multiplied (1x648 and 392x3); set input_size in transform of [dataset] "
-        "to the size it was trained with, or model_args (such as img_size) to this one"
+        "the network cannot take images of input_size = [1, 20, 20], but it can those of "
+        "[1, 16, 16]: set input_size in transform of [dataset] to the size it was trained with, or "
+        "model_args (such as img_size or in_chans) to this one; it raised RuntimeError: mat1 and "
+        "mat2 shapes cannot be multiplied (1x648 and 392x3)"
     )
+
+
+def test_fault_26_channels_that_do_not_fit_are_named(audit):
+    found = audit(
+        """
+        def odd(pretrained=False):
+            return nn.Sequential(
+                nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                nn.Linear(2, 3),
+            )
+        """
+    )
+    assert "input_size = [1, 16, 16], but it can those of [3, 16, 16]: " in found.failure
 
 
 def test_fault_26_a_vision_transformer_of_another_size_says_which_it_needs(audit):
@@ -466,7 +480,5 @@ def test_fault_26_a_vision_transformer_of_another_size_says_which_it_needs(audit
             return network
         """
     )
-    assert "cannot take images of input_size = [1, 16, 16]: AssertionError: Input height" in (
-        found.failure
-    )
-    assert "and the network declares input_size = [1, 32, 32]; set input_size" in found.failure
+    assert "input_size = [1, 16, 16], but it can those of [1, 32, 32]: set" in found.failure
+    assert "it raised AssertionError: Input height (16) doesn't match model (32)" in found.failure
