@@ -33,7 +33,7 @@ from audit.plugin import ImageSplit
 from audit.plugin.registry import installed
 from audit.runs.unit_table import unit_table
 
-_SECONDS_EACH: Final = 600.0
+_SECONDS_EACH: Final = 1800.0
 
 
 class Crops(ImageSplit):

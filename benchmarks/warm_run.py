@@ -94,7 +94,7 @@ def fill(study: Study) -> None:
     planned = provided(study.registry, study.measures)
     filtrations = Wanted.by(study.measures).filtrations
     values = {m.name: measured_meta({"": Value(1.0)}, 0.1) for m in planned}
-    facts: dict[str, Any] = {"data_config": None, "notes": [], "layers": []}
+    facts: dict[str, Any] = {"data_config": None, "notes": [], "layers": [], "doubts": []}
     entry = row_entry(values, {}, facts)
     for subject in study.subjects:
         study.store.put(subject.row_key(planned, filtrations), entry.arrays, entry.meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import signal
 import sys
@@ -67,6 +68,9 @@ def main() -> None:
     """Run the command line; errors become one line on standard error and an exit code."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = genaudit.main(standalone_mode=False)
     except click.ClickException as error:

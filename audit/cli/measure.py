@@ -17,8 +17,9 @@ from audit.cli.options import as_json, config_argument, make_options, run_option
 @as_json
 def command(config: Path, as_json: bool, **chosen: Any) -> None:
     """Measure the checkpoints of CONFIG; write measures.csv, units.parquet and run.json."""
-    from audit.cli.show import print_json, print_table, rows_of
+    from audit.cli.show import print_doubts, print_json, print_table, rows_of
     from audit.folder.record import MEASURES
+    from audit.folder.result import read_result
     from audit.folder.tables import ALL_MEASURES
     from audit.plugin.registry import installed
     from audit.runs import pipeline
@@ -27,12 +28,14 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
     options = make_options(**chosen)
     study = resolve(pipeline.read_config(config), options, installed())
     frame = pipeline.measure(study)
+    about = read_result(options.output)
     failed = frame[(frame["measure"] == ALL_MEASURES) & (frame["status"] == "failed")]
     if as_json:
         print_json(rows_of(frame))
     else:
         counts = frame.groupby("status").size().rename("rows").reset_index()
         print_table(counts)
+        print_doubts(about.doubts, about.notes)
         for row in failed.itertuples():
             click.echo(f"failed: {row.checkpoint}: {row.reason}")
         click.echo(f"Measures: {options.output / MEASURES}")

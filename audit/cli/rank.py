@@ -37,8 +37,8 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
     where it has not, the measures' declared directions do.
 
     JSON: {"schema": 1, "ranking": [{"predicted_rank", "checkpoint", "score", "lower", "upper",
-    "tied_with": [names]}], "about": {"mode", "score_is", "confidence", "notes", …},
-    "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
+    "tied_with": [names], "doubt": [kinds]}], "about": {"mode", "score_is", "confidence", "notes",
+    …}, "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
     """
     from audit import ranking
     from audit.cli.show import print_json, print_ranking, ranking_rows

@@ -11,6 +11,8 @@ import click
 from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from audit.plugin import AuditResult
@@ -40,10 +42,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A ranking as a list of objects; `tied_with` is a list of names."""
+    """A ranking as a list of objects; `tied_with` is a list of names, `doubt` one of kinds."""
     rows = rows_of(frame)
     for row in rows:
         row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        row["doubt"] = [kind for kind in str(row.get("doubt", "")).split(";") if kind]
     return rows
 
 
@@ -61,6 +64,8 @@ def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
 def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
     """Print the head of a ranking, with the number of ties in place of their names."""
     shown = frame.drop(columns="tied_with")
+    if "doubt" in shown and not (shown["doubt"] != "").any():
+        shown = shown.drop(columns="doubt")
     shown["tied_with"] = [
         f"{len(str(names).split(';'))} others" if isinstance(names, str) and names else "none"
         for names in frame["tied_with"]
@@ -88,6 +93,8 @@ def print_result(result: AuditResult, as_json: bool) -> None:
                 "overlap": result.run.get("overlap"),
                 "correlations": rows_of(result.correlations),
                 "failed": result.failed,
+                "doubts": result.doubts,
+                "notes": result.notes,
                 "reports": result.run.get("reports"),
             }
         )
@@ -111,6 +118,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if result.run.get("overlap"):
         click.echo()
         tell_overlap(result.run["overlap"])
+    print_doubts(result.doubts, result.notes)
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo()
@@ -133,6 +141,19 @@ def tell_overlap(overlap: dict[str, Any] | None) -> None:
             click.echo(f"  {kind:10}   {training} = {held_out}{apart}")
     if overlap["unreadable"]:
         click.echo(f"  {len(overlap['unreadable'])} held-out images cannot be read")
+
+
+def print_doubts(doubts: Mapping[str, Sequence[str]], notes: Sequence[str]) -> None:
+    """Print which checkpoints look untrained and why, those of the same reasons together."""
+    for note in notes:
+        click.echo(f"\nnote: {note}")
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, reasons in doubts.items():
+        alike.setdefault(tuple(reasons), []).append(name)
+    for reasons, names in alike.items():
+        click.echo(f"\ndoubtful: {', '.join(names)}")
+        for reason in reasons:
+            click.echo(f"  {reason}")
 
 
 def print_reports(result: AuditResult) -> None:

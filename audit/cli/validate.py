@@ -45,6 +45,8 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     tell_overlap(plan["overlap"])
     for name, reason in plan["excluded"].items():
         click.echo(f"  left out     {name}: {reason}")
+    for note in plan["notes"]:
+        click.echo(f"  note         {note}")
     click.echo(f"measures       {len(plan['measures'])}: {', '.join(plan['measures'])}")
     click.echo(f"passes         {plan['passes']:g} forward passes over the sample, at most")
     click.echo(
@@ -53,6 +55,8 @@ def print_plan(config: Path, options: RunOptions, as_json: bool) -> None:
     )
     for name, reason in plan["refused"].items():
         click.echo(f"  would fail   {name}: {reason}")
+    for name, reasons in plan["doubts"].items():
+        click.echo(f"  doubtful     {name}: {'; '.join(reasons)}")
     for note in plan["held_out_notes"]:
         click.echo(f"held out       {note}")
     click.echo(f"output         {plan['output']}")

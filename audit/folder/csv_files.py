@@ -15,7 +15,7 @@ from audit.errors import DataError
 from audit.files import write_atomically
 
 #: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
-TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with")
+TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with", "doubt")
 #: Cells of other columns that hold nothing.
 NO_VALUE: Final = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "NULL", "null", "None")
 _BEFORE_3_1: Final = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
@@ -97,4 +97,5 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """
     # a bare carriage return would end a line for every reader, but is not quoted
     frame = frame.map(lambda value: value.replace("\r", " ") if isinstance(value, str) else value)
-    write_atomically(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    text = frame.to_csv(index=False, lineterminator="\n")
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # paths that are not UTF-8

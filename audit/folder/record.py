@@ -46,4 +46,5 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
         StoreError: It cannot be written.
     """
     text = json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
-    write_atomically(folder / RUN, text.encode())
+    # lone surrogates, of paths that are not UTF-8, become the escapes that JSON has for them
+    write_atomically(folder / RUN, text.encode("utf-8", "backslashreplace"))

@@ -15,6 +15,9 @@ from audit.folder.csv_files import read_csv
 
 #: Columns of `measures.csv`.
 COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")
+#: One more column of `measures.csv` and of `ranking.csv`, which older tables lack: the kinds of
+#: doubt there are about the checkpoint (`audit.measuring.doubt`), joined by ";"; empty for none.
+DOUBT: Final = "doubt"
 #: Stands in `measure` for a checkpoint that could not be audited at all.
 ALL_MEASURES: Final = "all"
 
@@ -25,7 +28,7 @@ def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Raises:
         DataError: Two rows for one (checkpoint, measure).
     """
-    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    frame = pd.DataFrame([{DOUBT: "", **row} for row in rows], columns=[*COLUMNS, DOUBT])
     frame = frame.astype({"value": "float64", "seconds": "float64"})
     frame = frame.sort_values(["checkpoint", "measure"], kind="stable", ignore_index=True)
     twice = frame.duplicated(["checkpoint", "measure"])
@@ -62,7 +65,14 @@ def read_measures(path: Path) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, or lacks a column; the message says which.
     """
-    return read_csv(path, "measures", COLUMNS)
+    frame = read_csv(path, "measures", COLUMNS)
+    return frame if DOUBT in frame else frame.assign(**{DOUBT: ""})
+
+
+def doubts_of(measures: pd.DataFrame) -> dict[str, str]:
+    """Checkpoint → the kinds of doubt about it, joined by ";"; those without are left out."""
+    rows = measures[(measures[DOUBT] != "") & measures[DOUBT].notna()]
+    return dict(zip(rows["checkpoint"], rows[DOUBT], strict=True))
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

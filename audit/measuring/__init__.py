@@ -5,5 +5,7 @@
 - `view`: what measures are given of a network and a sample at hand. `checkpoint`: the same of a
   checkpoint by its files, with what the store remembers.
 - `task`: all that is computed of one checkpoint, in whatever process.
+- `class_order`: which output of a network's head means which class. `doubt`: whether a network
+  looks untrained on its own training images, and why that may be.
 - `rows`: what is kept of it, and as rows of tables.
 """

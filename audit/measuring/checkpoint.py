@@ -12,8 +12,12 @@ import torch
 from audit.data.split_guard import open_training
 from audit.data.transform import eval_transform, load_batch, resolve_data_config
 from audit.errors import CheckpointError
+from audit.measuring._boundary import attempt
+from audit.measuring._evidence import N_IMAGES, gather
 from audit.measuring._kept import OutputReducer
-from audit.measuring.subject import Subject
+from audit.measuring._sizes import refusal
+from audit.measuring.class_order import labels_in
+from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import files_digest, state_digest
 from audit.network.fitting import fit_weights
@@ -54,8 +58,10 @@ class CheckpointView(NetworkView):
     ) -> None:
         super().__init__(wanted)
         self.checkpoint = subject.name
-        self.class_names = subject.sample.class_names
-        self.labels = subject.sample.labels.copy()
+        self.class_names = subject.head_classes
+        self.labels = labels_in(
+            subject.class_order, subject.sample.class_names, subject.sample.labels
+        )
         self.labels.setflags(write=False)
         self.seed = subject.seed
         self.weights_digest = subject.weights_digest
@@ -162,6 +168,39 @@ class CheckpointView(NetworkView):
         images = self._prepared()
         few = images[:n_images].clone() if images is not None else self._load(0, n_images)
         return few.to(self._subject.device)
+
+    def evidence(self) -> dict[str, Any]:
+        """What speaks for or against the network being run as it was trained; kept like a pass."""
+        part = f"evidence/{DOUBT_VERSION}"
+        entry = self._recall(part)
+        if entry is None:
+            found, _ = attempt(self._gathered)
+            entry = Entry({}, found or {})
+            self._keep(part, entry)
+        return entry.meta
+
+    def _gathered(self) -> dict[str, Any]:
+        """The evidence, from a few images that are evenly spread over the sample."""
+        n_images = len(self.labels)
+        rows = np.unique(np.linspace(0, n_images - 1, min(N_IMAGES, n_images)).round().astype(int))
+        images = self._prepared()
+        if images is not None:
+            few = images[torch.from_numpy(rows)]
+        else:
+            indices = self._subject.sample.indices[rows]
+            few = load_batch(self._split, indices, eval_transform(self.data_config))
+        few, n_classes = few.to(self._subject.device), len(self.class_names)
+        return gather(self.module, few, self.data_config, self._declared(), n_classes)
+
+    def refusal(self, error: Exception) -> CheckpointError | None:
+        """Why a pass failed, if the network takes images of another size; see `_sizes`."""
+        found, _ = attempt(lambda: refusal(self.module, self.data_config, self._declared(), error))
+        return found
+
+    def _declared(self) -> DataConfig | None:
+        """How the network itself says that images are prepared, if it does."""
+        args = self._subject.model_args
+        return attempt(lambda: self._source.data_config(self.module, args))[0]
 
     def _load(self, start: int, stop: int) -> Tensor:
         """Decode and prepare a stretch of the sample."""

@@ -22,6 +22,9 @@ TRACE_VERSION: Final = "4"
 #: Changes whenever a column of the unit table would.
 UNITS_VERSION: Final = "1"
 
+#: Changes whenever another network would be doubted, or in other words.
+DOUBT_VERSION: Final = "1"
+
 #: Libraries whose arithmetic or decoding decides numbers of a forward pass.
 TRACE_LIBRARIES: Final = ("torch", "torchvision", "pillow")
 
@@ -81,6 +84,9 @@ class Subject:
         batch_size: Images per forward pass.
         device: "cpu" or "cuda".
         seed: Of the run.
+        class_order: Names of the classes in the order of the head's outputs; empty: as the
+            training set has them.
+        class_order_from: What settled that order, in words; empty where nothing did.
         libraries: Versions of the libraries that decide numbers, where the run was planned.
     """
 
@@ -105,6 +111,8 @@ class Subject:
     batch_size: int
     device: str
     seed: int
+    class_order: tuple[str, ...] = ()
+    class_order_from: str = ""
     libraries: Mapping[str, str] = dataclasses.field(default_factory=installed_libraries)
 
     @property
@@ -116,6 +124,11 @@ class Subject:
     def dataset(self) -> str:
         """Name of the dataset plugin."""
         return self.data_source.name
+
+    @property
+    def head_classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of the head's outputs."""
+        return self.class_order or self.sample.class_names
 
     @property
     def key(self) -> dict[str, Any]:
@@ -161,6 +174,7 @@ class Subject:
         return {
             **self._measured,
             "rows": [dataclasses.asdict(measure) for measure in measures],
+            "doubt": DOUBT_VERSION,
             "units": {"version": UNITS_VERSION, "filtrations": list(filtrations)},
         }
 
@@ -171,5 +185,6 @@ class Subject:
             **self.key,
             "seed": self.seed,
             "init": self.init_digest,
+            "class_order": list(self.head_classes),
             "libraries": dict(self.libraries),
         }

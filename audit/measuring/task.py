@@ -14,6 +14,7 @@ import pandas as pd
 from audit.errors import AuditError, MeasureError, PluginError, StoreError, UnavailableError
 from audit.measuring._boundary import attempt
 from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.doubt import find_doubts
 from audit.measuring.rows import checked_values, measured_meta, row_entry
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
@@ -161,7 +162,9 @@ class _Work:
     def run(self) -> None:
         """Make the passes, then compute each measure and the unit tables."""
         started = time.perf_counter()
-        self._view.run()
+        _, error = attempt(self._view.run)
+        if error is not None:
+            raise error if isinstance(error, AuditError) else self._view.refusal(error) or error
         self._note(stage="passes", seconds=_since(started), passes=self._passes())
         for measure, entry in self._entries.items():
             if measure not in self._found:
@@ -169,7 +172,8 @@ class _Work:
         kept = [measure for measure in self._entries if measure in self._found]
         units: dict[str, pd.DataFrame] = {f: self._units(f) for f in self._filtrations}
         values = {measure.name: self._found[measure] for measure in kept}
-        rows = row_entry(values, units, self._view.facts())
+        facts = {**self._view.facts(), "doubts": self._doubts()}
+        rows = row_entry(values, units, facts)
         self._store.put(self._subject.row_key(kept, self._filtrations), rows.arrays, rows.meta)
 
     def _passes(self) -> float:
@@ -197,6 +201,12 @@ class _Work:
         except UnavailableError:
             layers = ()
         return sampled_unit_frame(layers, self._view.labels, self._view.class_names)
+
+    def _doubts(self) -> list[dict[str, str]]:
+        """Why the checkpoint is doubtful, if it is."""
+        view, own = self._view, self._subject.sample.class_names
+        found = find_doubts(view.logits(), view.labels, view.class_names, own, view.evidence())
+        return [dataclasses.asdict(doubt) for doubt in found]
 
     def _note(self, **what: Any) -> None:
         self._store.note({"checkpoint": self._subject.name, **what})

@@ -4,6 +4,7 @@
   `saving` writes it, `digests` tells one set of weights from another.
 - `plain`: a network without wrappers and compiled parts. `places`: where tensors pass by in a
   forward pass. `layers`: which of them are feature maps; `features`: where features pass by.
+- `class_names`: the names of classes that lie inside a checkpoint.
 - `forward`: a forward pass that hands the maps over. `scores`: the class scores in its output.
 - `gradients`: the gradients of each image's loss.
 - `threads`: one math thread, so that sums do not depend on the machine.

@@ -16,8 +16,8 @@ class AuditResult:
     """The tables of one audit.
 
     Attributes:
-        measures: Columns checkpoint, measure, version, value, status, reason, seconds.
-        ranking: Columns predicted_rank, checkpoint, score, lower, upper, tied_with.
+        measures: Columns checkpoint, measure, version, value, status, reason, seconds, doubt.
+        ranking: Columns predicted_rank, checkpoint, score, lower, upper, tied_with, doubt.
         correlations: One row of statistics per measure; empty without held-out accuracies.
         held_out: Columns checkpoint, held_out_accuracy, optional train_accuracy, family and
             hp.*; empty where none is known.
@@ -40,6 +40,22 @@ class AuditResult:
             (self.measures["measure"] == "all") & (self.measures["status"] == "failed")
         ]
         return dict(zip(rows["checkpoint"], rows["reason"], strict=True))
+
+    @property
+    def doubts(self) -> dict[str, list[str]]:
+        """Checkpoint → why it looks untrained, for every audited checkpoint that does."""
+        found = {
+            str(entry["checkpoint"]): [str(doubt["reason"]) for doubt in entry["doubts"]]
+            for entry in self.run.get("checkpoints") or ()
+            if entry.get("doubts")
+        }
+        failed = self.failed if found else {}
+        return {name: reasons for name, reasons in found.items() if name not in failed}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the training set before any number is believed."""
+        return [str(note) for note in self.run.get("dataset", {}).get("notes") or ()]
 
     @property
     def failed_reports(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
 from audit.folder.result import optional_table
-from audit.folder.tables import read_measures, wide_frame
+from audit.folder.tables import doubts_of, read_measures, wide_frame
 from audit.statistics import MIN_FAMILIES
 
 #: What decides this stage's table, of `audit`'s source.
@@ -82,12 +82,14 @@ def rank_folder(
             leave_out=leave_out,
             seed=record["seed"],
         )
-    write_csv(found.table, path)
+    doubts = doubts_of(measures)
+    table = found.table.assign(doubt=[doubts.get(n, "") for n in found.table["checkpoint"]])
+    write_csv(table, path)
     about = found.to_dict()
     del about["ranking"]
     record["ranking"] = {**about, "inputs": inputs, "sha256": file_sha256(path)}
     write_run(folder, record)
-    return found.table
+    return table
 
 
 def _alone(checkpoint: str) -> ranking.Ranking:

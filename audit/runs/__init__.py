@@ -2,7 +2,8 @@
 
 - `config`: an `audit.toml`, read and checked.
 - `training_set`: the sample of a configuration, and what of it is also held out. `checkpoints`:
-  which files it names, and what they are called.
+  which files it names, and what they are called; `globs`: the files that a path of it means.
+- `class_orders`: the order of classes that a configuration or a checkpoint says a network has.
 - `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `unit_table`: one network looked at closely.

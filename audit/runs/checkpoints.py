@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from audit.network.weights import content_digest
 from audit.network.weights.folders import WHOLE, stem, weights_in
 from audit.plugin import ModelEntry
 from audit.runs.config import AuditConfig, CheckpointConfig
+from audit.runs.globs import matching_paths, readable
 
 
 class Expanded(NamedTuple):
@@ -107,14 +107,10 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> list[Expanded]:
 def _matches(config: AuditConfig, weights: str) -> dict[Path, str]:
     """The files that a path or glob means, with their names; for folders, those in them."""
     place = config.path(weights)
-    if place.is_file():
-        return {place: stem(place)}
-    if place.is_dir():
+    paths = matching_paths(place)
+    if paths == [place] and place.is_dir():
         return _in_folder(place, weights)
-    base = glob.escape(str(config.base))  # a folder's own name may hold glob characters
-    texts = glob.glob(str(Path(base) / Path(weights).expanduser()), recursive=True)
-    paths = sorted(Path(text).absolute() for text in texts)
-    found = {path: stem(path) for path in paths if path.is_file()}
+    found = {path: readable(stem(path)) for path in paths if path.is_file()}
     folders = [path for path in paths if path.is_dir() and "**" not in weights]
     for folder in folders:
         try:
@@ -135,7 +131,8 @@ def _in_folder(folder: Path, weights: str) -> dict[Path, str]:
         paths = weights_in(folder)
     except CheckpointError as error:
         raise ConfigError(f"[[checkpoints]] weights = {weights!r}: {error}") from error
-    return {p: p.parent.name if p.name in WHOLE and p.parent.name else stem(p) for p in paths}
+    names = {p: p.parent.name if p.name in WHOLE and p.parent.name else stem(p) for p in paths}
+    return {path: readable(name) for path, name in names.items()}
 
 
 def _told_apart(every: Sequence[Expanded]) -> Iterator[Expanded]:

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,18 +40,42 @@ def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return items
 
 
+def _order_of_classes(value: Any) -> Any:
+    """A word, a path, or a list of names."""
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(name, str) for name in value):
+            return tuple(value)
+    elif value is None or (isinstance(value, str) and value):
+        return value
+    raise PydanticCustomError(
+        "class_order",
+        "must be 'dataset', 'natural', 'plain', 'checkpoint', a list of class names, or the path "
+        "of a class-map file",
+    )
+
+
+#: The order of the head's outputs: "dataset", "natural", "plain", "checkpoint", names, or a path.
+ClassOrder = Annotated[
+    str | tuple[str, ...] | None, pydantic.BeforeValidator(_order_of_classes), Field()
+]
+
+
 class DatasetConfig(BaseModel):
     """`[dataset]`: which plugin reads the training set, with that plugin's own options.
 
     Attributes:
         name: Of the dataset plugin.
         transform: Overrides of the model's data configuration (see `audit.plugin.DataConfig`).
+        class_order: Which output of the networks means which class (see
+            `audit.runs.class_orders`); None: the names inside each checkpoint where they are the
+            training set's, else the training set's own order.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     transform: dict[str, Any] = Field(default_factory=dict)
+    class_order: ClassOrder = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -83,6 +107,7 @@ class CheckpointConfig(_Strict):
         init: The weights before training, for measures that compare with them: a path in which
             every `{name}` stands for the checkpoint's name, so one file for each ("init/{name}.pt")
             or one for all ("init.pt"). Other braces are refused; a glob is not expanded.
+        class_order: As in `[dataset]`, before which it goes.
     """
 
     model: str
@@ -92,6 +117,7 @@ class CheckpointConfig(_Strict):
     pretrained: bool = Field(default=False, strict=True)
     name: str | None = None
     init: Annotated[str | None, pydantic.AfterValidator(_path_by_name)] = None
+    class_order: ClassOrder = None
 
 
 class MeasuresConfig(_Strict):
@@ -105,6 +131,8 @@ class MeasuresConfig(_Strict):
         batch_size: Images per forward pass; part of every cache key, as it may change bits.
         layers: Whose feature maps are taken: presets ("stages", "last", "all-conv",
             "all-activations"), paths of modules, patterns, regular expressions after "re:".
+        on_doubt: What becomes of a checkpoint that looks untrained (see `audit.measuring.doubt`):
+            "flag" keeps its numbers and says so, "fail" makes it a failed row. Part of no key.
     """
 
     include: tuple[str, ...] = ("default",)
@@ -117,6 +145,7 @@ class MeasuresConfig(_Strict):
         pydantic.BeforeValidator(one_or_several),
         pydantic.AfterValidator(_some),
     ] = ("stages",)
+    on_doubt: Literal["flag", "fail"] = "flag"
 
 
 def _images(value: Any) -> Any:
@@ -267,7 +296,12 @@ class AuditConfig(_Strict):
             ConfigError: It cannot be read, is not TOML, or does not fit; the message says where.
         """
         try:
-            content = tomllib.loads(path.read_text("utf-8"))
+            content = tomllib.loads(path.read_text("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"configuration {path} must be text in UTF-8; byte {error.start} is none"
+                f"{_encoding_of(error.object)}: save it as UTF-8"
+            ) from error
         except OSError as error:
             raise ConfigError(
                 f"configuration {path} cannot be read: {error.strerror or error}; "
@@ -276,6 +310,13 @@ class AuditConfig(_Strict):
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
         return cls.parse(content, path.absolute().parent, str(path))
+
+
+def _encoding_of(content: bytes) -> str:
+    """What the encoding of a text seems to be that is not UTF-8, in words; or ""."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return " (it looks like UTF-16, which some editors call Unicode)"
+    return ""
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -343,11 +384,21 @@ def _not_json(value: Any, where: str = "") -> Iterator[str]:
 
 
 def default_cache() -> Path:
-    """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder."""
+    """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder.
+
+    Raises:
+        ConfigError: The user has none.
+    """
     chosen = os.environ.get("GENAUDIT_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+    except RuntimeError as error:  # no HOME, and a user that the system does not know
+        raise ConfigError(
+            "there is no home folder to keep the store in: say where with --cache FOLDER, or set "
+            "GENAUDIT_CACHE"
+        ) from error
 
 
 class RunOptions(_Strict):

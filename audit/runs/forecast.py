@@ -21,6 +21,7 @@ from audit.measuring.task import Outcome, audit_checkpoint, explain, provided
 from audit.network.weights import read_weights
 from audit.plugin.registry import installed
 from audit.runs import pipeline
+from audit.runs.class_orders import order_notes
 from audit.runs.config import RunOptions
 from audit.runs.study import Study, resolve
 from audit.store import Store, key_digest
@@ -46,10 +47,11 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     Returns:
         dataset, n_images, n_sampled, n_classes, images_of_class (of each class that is looked at),
         skipped and oddities (what the dataset passed over, and what is odd about the pixels of
-        the sample: word → how many), excluded, overlap (with held-out images, or None), measures,
-        passes (forward passes over the sample that each checkpoint takes at most), n_checkpoints,
-        n_cached, n_tried, refused, held_out_notes, output, seconds and time (in words). `refused`
-        says which checkpoints would fail and why.
+        the sample: word → how many), excluded, overlap (with held-out images, or None), notes (on
+        the training set), measures, passes (forward passes over the sample that each checkpoint
+        takes at most), n_checkpoints, n_cached, n_tried, refused, doubts (of those that are
+        cached: checkpoint → reasons), held_out_notes, output, seconds and time (in words).
+        `refused` says which checkpoints would fail and why.
 
     Raises:
         ConfigError: The configuration cannot be used.
@@ -61,6 +63,10 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     pending = [subject for subject in study.subjects if subject.name not in cached]
     layouts, unreadable = _layouts(study, pending)
     tried, failed = _try(study, [s for s in pending if s.name in layouts], layouts)
+    n_tried = len(tried) + len(failed)
+    doubts = {name: doubts for name, e in cached.items() if (doubts := e.meta["facts"]["doubts"])}
+    if study.config.measures.on_doubt == "fail":
+        failed |= {name: pipeline.refusal_of(reasons) for name, reasons in doubts.items()}
     refused = {**study.refused, **unreadable, **failed}
     waiting = [subject for subject in pending if subject.name not in refused]
     seconds = _total(study, waiting, tried)
@@ -74,12 +80,14 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         "oddities": dict(study.sample.oddities),
         "excluded": dict(study.sample.excluded),
         "overlap": study.overlap.describe() if study.overlap else None,
+        "notes": order_notes(study.sample.class_names, study.subjects),
         "measures": [entry.name for entry in study.measures],
         "passes": round(planned_passes(study.measures), 3),
         "n_checkpoints": len(study.names),
         "n_cached": len(cached),
-        "n_tried": len(tried) + len(failed),
+        "n_tried": n_tried,
         "refused": refused,
+        "doubts": {n: [d["reason"] for d in of] for n, of in doubts.items() if n not in refused},
         "held_out_notes": notes,
         "output": str(options.output),
         "seconds": seconds,

@@ -25,7 +25,7 @@ from audit.folder.record import (
     read_run,
     write_run,
 )
-from audit.folder.tables import ALL_MEASURES, measures_frame, write_parquet
+from audit.folder.tables import ALL_MEASURES, DOUBT, measures_frame, write_parquet
 from audit.measuring.rows import measure_rows, unit_rows
 from audit.measuring.subject import Provided
 from audit.measuring.task import Outcome, Task, explain, perform, provided
@@ -149,11 +149,17 @@ def measure(study: Study) -> pd.DataFrame:
             reason = outcome.failure or "its cache entry was damaged while this ran; run again"
             rows.append(_failed_row(subject.name, ALL_MEASURES, "", reason))
             continue
+        doubts = entry.meta["facts"]["doubts"]
+        if doubts and study.config.measures.on_doubt == "fail":
+            rows.append(_failed_row(subject.name, ALL_MEASURES, "", refusal_of(doubts)))
+            continue
         kept, failed = _split(study, outcome)
-        rows += measure_rows(subject.name, kept, entry)
-        rows += [
+        numbers = measure_rows(subject.name, kept, entry)
+        numbers += [
             _failed_row(subject.name, m.name, m.version, outcome.failures[m.name]) for m in failed
         ]
+        kinds = ";".join(doubt["kind"] for doubt in doubts)
+        rows += [row | {DOUBT: kinds} for row in numbers]
         units += unit_rows(subject.name, entry)
         facts[subject.name] = entry.meta["facts"]
     frame = measures_frame(rows)
@@ -233,6 +239,12 @@ def _failed_row(checkpoint: str, measure: str, version: str, reason: str) -> dic
         "reason": reason,
         "seconds": float("nan"),
     }
+
+
+def refusal_of(doubts: Sequence[Mapping[str, str]]) -> str:
+    """Why a doubtful checkpoint is a failed row."""
+    reasons = "; ".join(doubt["reason"] for doubt in doubts)
+    return f'doubtful, and on_doubt = "fail" in [measures]: {reasons}'
 
 
 def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:

@@ -21,6 +21,7 @@ from audit.network.weights import content_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
+from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.runs.training_set import compare, draw, located_options, plain_words
@@ -116,6 +117,7 @@ class _Planned:
         self._sample, self._device = sample, device
         self._libraries = installed_libraries()
         self._digests: dict[str, str] = {}
+        self._orders = ClassOrders(config, sample.class_names)
 
     def subject(
         self, name: str, entry: CheckpointConfig, path: Path | None, source: ModelEntry
@@ -128,6 +130,7 @@ class _Planned:
         config, registry = self._config, self._registry
         dataset = registry.dataset(config.dataset.name)
         found = settle_weights(source, entry, path, config.base)
+        order, order_from = self._orders.of(entry, path, source)
         init = config.path(entry.init.replace("{name}", name)) if entry.init else None
         if entry.model not in self._digests:
             located, _ = source.located(entry.model, entry.model_args, config.base)
@@ -158,6 +161,8 @@ class _Planned:
             batch_size=config.measures.batch_size,
             device=self._device,
             seed=config.seed,
+            class_order=order,
+            class_order_from=order_from,
             libraries=self._libraries,
         )
 
@@ -215,6 +220,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "oddities": dict(sample.oddities),
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
+            "notes": order_notes(sample.class_names, study.subjects),
         },
         "overlap": study.overlap.describe() if study.overlap else None,
         "measures": {
@@ -228,6 +234,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict[str, Any]:
     """What `run.json` says of one checkpoint."""
+    own = subject.sample.class_names
     return {
         "checkpoint": subject.name,
         "model": subject.model,
@@ -236,7 +243,9 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "weights": str(subject.weights) if subject.weights else None,
         "weights_digest": subject.weights_digest,
         "which": subject.which,
-        **(facts or {"data_config": None, "notes": [], "layers": []}),
+        "class_order": None if subject.head_classes == own else list(subject.head_classes),
+        "class_order_from": subject.class_order_from or "the training set",
+        **(facts or {"data_config": None, "notes": [], "layers": [], "doubts": []}),
     }
 
 

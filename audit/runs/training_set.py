@@ -12,7 +12,7 @@ import numpy as np
 from audit.data.duplicates import Overlap, find_overlap
 from audit.data.sample import Sample, draw_sample
 from audit.data.split_guard import open_held_out, open_training
-from audit.errors import ConfigError
+from audit.errors import ConfigError, StoreError
 from audit.plugin import DatasetEntry, ImageSplit
 from audit.plugin.registry import Registry
 from audit.runs.config import AuditConfig
@@ -61,7 +61,13 @@ def _remembered(
     before = len(memo)
     yield memo
     if len(memo) > before:
-        store.put(key, {"json": np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)})
+        content = np.frombuffer(json.dumps(memo).encode(), dtype=np.uint8)
+        try:
+            store.put(key, {"json": content})
+        except StoreError as error:
+            raise StoreError(
+                f"{error} for the store, with --cache FOLDER or GENAUDIT_CACHE"
+            ) from error
 
 
 def compare(

@@ -9,10 +9,14 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; equal values give equal text. NaN is refused."""
-    return json.dumps(
+    """JSON with sorted keys and no spaces; equal values give equal text. NaN is refused.
+
+    Lone surrogates, of paths that are not UTF-8, become the escapes that JSON has for them.
+    """
+    text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def key_digest(key: Mapping[str, Any]) -> str:

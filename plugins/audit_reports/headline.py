@@ -53,6 +53,8 @@ class Headline:
         notes: What the ranker has to say besides.
         quality: How well it does out of fold: (statistic, value).
         n_failed: Checkpoints that could not be audited.
+        doubtful: Checkpoints that look untrained.
+        data_notes: What is to be known of the training set, in sentences.
         n_held_out: Checkpoints whose held-out accuracy is known.
     """
 
@@ -69,6 +71,8 @@ class Headline:
     notes: Sequence[str]
     quality: Sequence[tuple[str, str]]
     n_failed: int
+    doubtful: Sequence[str]
+    data_notes: Sequence[str]
     n_held_out: int
     known: str
 
@@ -105,6 +109,8 @@ def headline(tables: Tables) -> Headline:
         notes=[str(note) for note in made.get("notes") or []],
         quality=quality(made.get("score") or _beside_mode(made)),
         n_failed=len(tables.failed),
+        doubtful=[name for name in tables.checkpoints if name in tables.doubts],
+        data_notes=[str(note) for note in tables.section("dataset").get("notes") or ()],
         n_held_out=len(tables.accuracy),
         known=known_accuracies(tables, ranked),
     )

@@ -31,6 +31,7 @@ class Ranked:
         plots_truth: Whether the chart shows it: the score is a predicted accuracy.
         has_intervals: Whether scores come with intervals.
         failed: Checkpoint → reason.
+        doubts: (checkpoints that look untrained for the same reasons, the reasons).
     """
 
     plot: DotPlot | None
@@ -40,6 +41,7 @@ class Ranked:
     plots_truth: bool
     has_intervals: bool
     failed: Mapping[str, str]
+    doubts: Sequence[tuple[Sequence[str], Sequence[str]]]
 
 
 def ranked(tables: Tables) -> Ranked:
@@ -62,7 +64,18 @@ def ranked(tables: Tables) -> Ranked:
         plots_truth=plots_truth,
         has_intervals=bool(ranking["lower"].notna().any()),
         failed=tables.failed,
+        doubts=grouped_doubts(tables.doubts),
     )
+
+
+def grouped_doubts(
+    doubts: Mapping[str, Sequence[str]],
+) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Checkpoints that are doubtful for the same reasons, with those."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, reasons in doubts.items():
+        alike.setdefault(tuple(reasons), []).append(name)
+    return [(names, reasons) for reasons, names in alike.items()]
 
 
 def _is_accuracy(tables: Tables) -> bool:
@@ -116,6 +129,7 @@ def _table(
                 "rank": fixed(row["predicted_rank"], 0),
                 "rank_key": sort_key(row["predicted_rank"]),
                 "checkpoint": name,
+                "doubt": "; ".join(tables.doubts.get(name, ())),
                 "family": tables.families.get(name, ""),
                 "score": write(row["score"]),
                 "score_key": sort_key(row["score"]),

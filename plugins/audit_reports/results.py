@@ -5,10 +5,12 @@ An object with these members, in this order (a number that does not exist is `nu
     schema        int; 1. A member that changes its meaning changes this number
     genaudit      str or null; the version that made it
     failed        {checkpoint: reason} of checkpoints that could not be audited at all
-    ranking       [{predicted_rank, checkpoint, score, lower, upper, tied_with}], best first
+    ranking       [{predicted_rank, checkpoint, score, lower, upper, tied_with, doubt}],
+                  best first
     correlations  [{measure, target, n_models, kendall, …}], one per measure; [] without
                   held-out accuracies
-    measures      [{checkpoint, measure, version, value, status, reason, seconds}]
+    measures      [{checkpoint, measure, version, value, status, reason, seconds,
+                  doubt}]
     held_out      [{checkpoint, held_out_accuracy, …}]; [] where none is known
     run           what `run.json` holds
 """

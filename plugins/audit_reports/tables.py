@@ -55,6 +55,7 @@ class Tables:
         correlations: One row per measure.
         held_out: One row per checkpoint whose accuracy is known.
         failed: Checkpoint → reason.
+        doubts: Checkpoint → why it looks untrained; those that do not are left out.
         run: The run record.
     """
 
@@ -63,12 +64,14 @@ class Tables:
     correlations: pd.DataFrame
     held_out: pd.DataFrame
     failed: Mapping[str, str]
+    doubts: Mapping[str, Sequence[str]]
     run: Mapping[str, Any]
 
     @classmethod
     def of(cls, result: AuditResult) -> Tables:
         """Read an audit."""
         measures = _complete(result.measures, MEASURE_COLUMNS)
+        failed = failed_checkpoints(result.measures)
         ranking = _complete(result.ranking, RANKING_COLUMNS)
         ranking = ranking[ranking["checkpoint"].notna()]
         return cls(
@@ -76,7 +79,8 @@ class Tables:
             ranking=ranking.sort_values("predicted_rank", kind="stable", ignore_index=True),
             correlations=_complete(result.correlations, CORRELATION_COLUMNS),
             held_out=_complete(result.held_out, ("checkpoint", "held_out_accuracy")),
-            failed=failed_checkpoints(result.measures),
+            failed=failed,
+            doubts={k: why for k, why in result.doubts.items() if k not in failed},
             run=result.run,
         )
 

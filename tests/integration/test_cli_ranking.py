@@ -20,8 +20,11 @@ def test_rank_json_follows_its_schema(audited, genaudit):
     assert result["schema"] == 1
     assert result["better_than"] is None
     row = result["ranking"][0]
-    assert set(row) == {*("predicted_rank", "checkpoint", "score", "lower", "upper", "tied_with")}
+    assert set(row) == {
+        *("predicted_rank", "checkpoint", "score", "lower", "upper", "tied_with", "doubt")
+    }
     assert isinstance(row["tied_with"], list)
+    assert isinstance(row["doubt"], list)
     assert result["about"]["mode"] == "fitted, cross-validated"
 
 

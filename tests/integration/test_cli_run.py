@@ -15,7 +15,7 @@ def test_run_writes_the_output_folder(user, genaudit, tmp_path):
     assert {*TABLES, "report.html", "results.json", "run.json"} <= {p.name for p in out.iterdir()}
 
     measures = pd.read_csv(out / "measures.csv")
-    columns = ["checkpoint", "measure", "version", "value", "status", "reason", "seconds"]
+    columns = ["checkpoint", "measure", "version", "value", "status", "reason", "seconds", "doubt"]
     assert list(measures.columns) == columns
     assert measures["checkpoint"].nunique() == 10
     assert set(measures["status"]) <= {"ok", "undefined", "unavailable"}
@@ -24,7 +24,7 @@ def test_run_writes_the_output_folder(user, genaudit, tmp_path):
 
     ranking = pd.read_csv(out / "ranking.csv")
     assert list(ranking.columns) == [
-        *("predicted_rank", "checkpoint", "score", "lower", "upper", "tied_with")
+        *("predicted_rank", "checkpoint", "score", "lower", "upper", "tied_with", "doubt")
     ]
     assert sorted(ranking["checkpoint"]) == sorted(measures["checkpoint"].unique())
 

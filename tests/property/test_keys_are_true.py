@@ -289,6 +289,22 @@ def test_initial_weights_change_the_keys_of_measures(user):
     assert before["made"] == after["made"]
 
 
+def test_the_order_of_classes_changes_the_keys_of_measures(user):
+    before = keys(user)
+    reverse = keys(user, CONFIG | {"dataset": CONFIG["dataset"] | {"class_order": ["b", "a"]}})
+    for name in ALL:
+        assert before[name][0] == reverse[name][0]
+        assert before[name][1] != reverse[name][1]
+        assert before[name][2] != reverse[name][2]
+    for same in ("dataset", "natural", "plain", ["a", "b"]):
+        assert keys(user, CONFIG | {"dataset": CONFIG["dataset"] | {"class_order": same}}) == before
+
+
+def test_what_becomes_of_doubtful_checkpoints_changes_no_key(user):
+    on_doubt = CONFIG | {"measures": CONFIG["measures"] | {"on_doubt": "fail"}}
+    assert keys(user, on_doubt) == keys(user)
+
+
 def computed(folder, out):
     """The checkpoints that a run makes passes for."""
     store = Store(folder / "cache")

@@ -14,6 +14,7 @@ from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.tables import (
     ALL_MEASURES,
     COLUMNS,
+    DOUBT,
     measures_frame,
     read_measures,
     wide_frame,
@@ -62,7 +63,7 @@ def row(checkpoint, measure, value=0.0, status="ok", reason=""):
 
 def test_measures_frame_is_tidy_and_sorted():
     frame = measures_frame([row("b", "y", 1), row("a", "z", 2), row("b", "x", 3)])
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == (*COLUMNS, DOUBT)
     assert frame["checkpoint"].tolist() == ["a", "b", "b"]
     assert frame["measure"].tolist() == ["z", "x", "y"]
     assert frame["value"].tolist() == [2, 3, 1]
@@ -72,7 +73,7 @@ def test_measures_frame_is_tidy_and_sorted():
 
 def test_measures_frame_of_nothing_has_its_columns():
     frame = measures_frame([])
-    assert tuple(frame.columns) == COLUMNS
+    assert tuple(frame.columns) == (*COLUMNS, DOUBT)
     assert len(frame) == 0
     assert wide_frame(frame).columns.tolist() == ["checkpoint"]
 
@@ -172,10 +173,10 @@ def test_csv_of_equal_tables_is_equal_bytes(tmp_path):
     content = (tmp_path / "0").read_bytes()
     assert content == (tmp_path / "1").read_bytes()
     assert content.decode().splitlines() == [
-        "checkpoint,measure,version,value,status,reason,seconds",
-        "a,m,1,0.1,ok,,0.25",
-        "b,m,1,,ok,,0.25",
-        "c,m,1,1e+300,ok,,0.25",
+        "checkpoint,measure,version,value,status,reason,seconds,doubt",
+        "a,m,1,0.1,ok,,0.25,",
+        "b,m,1,,ok,,0.25,",
+        "c,m,1,1e+300,ok,,0.25,",
     ]
 
 

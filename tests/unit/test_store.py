@@ -470,3 +470,13 @@ def test_write_atomically_below_a_file_says_where_and_how_much(tmp_path):
         f"{path} cannot be written (5 bytes): File exists; "
         "free space there or choose another folder"
     )
+
+
+def test_key_of_a_path_that_is_not_utf8_is_found_again(tmp_path):
+    store = Store(tmp_path)
+    odd, text = {"path": "/a/\udcff"}, {"path": "/a/\\udcff"}
+    store.put(odd, {}, {"of": "\udcff"})
+    assert store.get(text) is None
+    assert store.get(odd).meta == {"of": "\udcff"}
+    store.note({"of": "\udcff"})
+    assert next(iter(store.ledger()))["of"] == "\udcff"

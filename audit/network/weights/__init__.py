@@ -18,7 +18,12 @@ Whoever reviews the way from bytes to weights reads, in this order:
 from __future__ import annotations
 
 from audit.network.weights._choice import EMA_PREFIXES, WRAPPERS, Weights, Which
-from audit.network.weights._door import content_digest, file_digest, read_weights
+from audit.network.weights._door import (
+    content_digest,
+    file_digest,
+    read_torch_content,
+    read_weights,
+)
 from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_PICKLE_BYTES, MAX_TENSORS, listed
 
 __all__ = [
@@ -32,5 +37,6 @@ __all__ = [
     "content_digest",
     "file_digest",
     "listed",
+    "read_torch_content",
     "read_weights",
 ]

@@ -85,6 +85,18 @@ def read_weights(path: Path, digest: str | None = None, which: Which = "auto") -
     return choose_weights(found, path, which, kind, len(data))
 
 
+def read_torch_content(path: Path) -> Any:
+    """All that a file of `torch.save` holds, by the same door as its weights.
+
+    Raises:
+        CheckpointError: It cannot be read, is damaged, or is refused.
+    """
+    data = _bytes(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what odd bytes provoke is decided by errors alone
+        return read_torch_archive(data, path)
+
+
 def _settled(path: Path) -> Path:
     """The file or index that a path means; for a folder, the only one in it."""
     if not path.is_dir():
