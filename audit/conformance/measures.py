@@ -221,7 +221,7 @@ class _WatchedView(TrainView):
         self.asked.add("features")
         return self._view.features()
 
-    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
+    def births(self, filtration: Filtration) -> Sequence[LayerBirths]:
         self.asked.add(filtration)
         return self._view.births(filtration)
 

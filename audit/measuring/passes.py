@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from audit.measuring._boundary import attempt, forget_locals
 from audit.network.forward import stream_maps
 from audit.network.gradients import image_gradients
+from audit.network.running import is_out_of_memory
 from audit.network.scores import class_scores
 from audit.plugin import (
     PLAIN,
@@ -62,8 +63,18 @@ class Network(Protocol):
     def tap(self) -> FeatureTap:
         """Where features pass by."""
 
-    def stretches(self) -> Iterator[Batch]:
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+
+    def stretches(self) -> Generator[Batch]:
         """The sample in order, batch by batch."""
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the network runs, in the precision that is asked for."""
+
+    def own_copy(self, images: Tensor) -> Tensor:
+        """A copy of images in the memory format in which the network runs."""
 
 
 @dataclasses.dataclass
@@ -179,14 +190,17 @@ class Passes:
         """Make the passes.
 
         Raises:
-            Exception: What an essential reducer raised, or the network on the sample as it is.
+            Exception: What an essential reducer raised, or the network on the sample as it is; and
+                whatever ran out of memory, as long as batches can be made smaller. Reducers are
+                then of no use any more: some have seen what others have not.
         """
         if not any(stream.riders for stream in self._streams):
             return
-        for stretch in self._network.stretches():
-            for stream in self._streams:
-                if stream.riders and len((used := _used_by(stream.riders, stretch)).images):
-                    self._feed(stream, used)
+        with contextlib.closing(self._network.stretches()) as stretches:
+            for stretch in stretches:
+                for stream in self._streams:
+                    if stream.riders and len((used := _used_by(stream.riders, stretch)).images):
+                        self._feed(stream, used)
         for stream in self._streams:
             alteration = stream.alteration
             if stream.riders and alteration is not None:
@@ -222,7 +236,7 @@ class Passes:
 
     def _leave(self, rider: _Rider, error: Exception) -> None:
         """Leave a reducer behind on all renditions."""
-        if rider.essential:
+        if rider.essential or (is_out_of_memory(error) and self._network.batch_size > 1):
             raise error
         self.errors.setdefault(self._keys[id(rider.reducer)], forget_locals(error))
         for stream in self._streams:
@@ -248,17 +262,17 @@ class Passes:
         def consume(index: int, maps: Tensor) -> None:
             for part in parts:
                 if isinstance(part.rider.reducer, MapReducer):
-                    self._hand(part, (specs[index].layer, part.of(maps)))
+                    self._hand(part, (specs[index].layer, part.of(_whole(maps))))
 
-        images = batch.images.clone()  # networks may change their input in place
-        with torch.inference_mode():
+        images = self._network.own_copy(batch.images)  # networks may change their input in place
+        with self._network.running():
             with tap.open(module, images) if tap is not None else _no_features() as features:
                 scores = class_scores(stream_maps(module, specs, images, consume))
             for part in parts:
                 if isinstance(part.rider.reducer, FeatureReducer):
-                    self._hand(part, (part.of(features[0]),))
+                    self._hand(part, (part.of(_whole(features[0])),))
                 if isinstance(part.rider.reducer, ScoreReducer):
-                    self._hand(part, (part.of(scores),))
+                    self._hand(part, (part.of(_whole(scores)),))
 
     def _gradients(self, riders: Sequence[_Rider], batch: Batch) -> None:
         """Gradients of each image's loss, made once for all who want them.
@@ -335,6 +349,11 @@ def _riders(
         (_identity(rendition, config), _Rider(reducer, rendition, essential))
         for rendition in type(reducer).renditions
     ]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Half precision as float32, which holds it exactly; NumPy knows no bfloat16."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _no_features() -> contextlib.AbstractContextManager[list[Tensor]]:

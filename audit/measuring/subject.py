@@ -11,12 +11,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit.data.sample import Sample
 
-#: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
-TRACE_VERSION: Final = "3"
+if TYPE_CHECKING:
+    from audit.network.running import Precision
+
+#: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform,
+#: memory format, the rule behind a batch size that is found automatically.
+TRACE_VERSION: Final = "4"
 
 #: Changes whenever a column of the unit table would.
 UNITS_VERSION: Final = "1"
@@ -75,7 +79,9 @@ class Subject:
         sample: Which training images.
         transform: Overrides of the data configuration.
         layers: Paths of the layers to take maps from, or None: chosen by rule.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass, or "auto": by the memory of activations, a rule that
+            depends on the network, the size of its images and the device alone.
+        precision: In which the network computes in shared passes.
         device: "cpu" or "cuda".
         seed: Of the run.
         libraries: Versions of the libraries that decide numbers, where the run was planned.
@@ -97,9 +103,10 @@ class Subject:
     sample: Sample
     transform: Mapping[str, Any]
     layers: tuple[str, ...] | None
-    batch_size: int
+    batch_size: int | Literal["auto"]
     device: str
     seed: int
+    precision: Precision = "float32"
     libraries: Mapping[str, str] = dataclasses.field(default_factory=installed_libraries)
 
     @property
@@ -134,7 +141,7 @@ class Subject:
             "transform": dict(self.transform),
             "layers": list(self.layers) if self.layers is not None else None,
             "batch_size": self.batch_size,
-            "dtype": "float32",
+            "dtype": self.precision,
             "device": self.device,
             "libraries": {name: self.libraries.get(name) for name in TRACE_LIBRARIES},
         }

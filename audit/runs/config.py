@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,6 +82,13 @@ class CheckpointConfig(_Strict):
     init: Annotated[str | None, pydantic.AfterValidator(_path_by_name)] = None
 
 
+def _batch_size(value: Any) -> Any:
+    """A number of images, or "auto"."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise PydanticCustomError("batch_size", 'must be a whole number of at least 1, or "auto"')
+
+
 class MeasuresConfig(_Strict):
     """`[measures]`: what is computed, and on how much.
 
@@ -89,14 +96,17 @@ class MeasuresConfig(_Strict):
         include: Names, or the groups "default" and "all".
         exclude: Names to leave out.
         images_per_class: Training images of each class that are looked at; 0 means all.
-        batch_size: Images per forward pass; part of every cache key, as it may change bits.
+        batch_size: Images per forward pass, or "auto": by the memory of activations; part of every
+            cache key, as it may change bits.
+        precision: In which networks compute in shared passes; below float32 by autocast.
         layers: Paths of the modules whose feature maps are taken; chosen by rule where None.
     """
 
     include: tuple[str, ...] = ("default",)
     exclude: tuple[str, ...] = ()
     images_per_class: int = Field(default=100, ge=0, strict=True)
-    batch_size: int = Field(default=64, ge=1, strict=True)
+    batch_size: Annotated[int | Literal["auto"], pydantic.PlainValidator(_batch_size)] = 64
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     layers: Annotated[tuple[str, ...], pydantic.AfterValidator(_some)] | None = None
 
 
