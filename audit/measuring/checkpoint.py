@@ -75,6 +75,11 @@ _IMAGES: Final = "images"
 _prepared_samples: dict[tuple[int, str, DataConfig], PreparedSample] = {}
 
 
+def forget_prepared() -> None:
+    """Decode every image anew from here on."""
+    _prepared_samples.clear()
+
+
 class CheckpointView(NetworkView):
     """The view of one checkpoint.
 

@@ -22,6 +22,7 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.forward import stream_maps
 from audit.network.layers import choose_layers
+from audit.network.running import lay_out
 from audit.network.saving import write_weights
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
@@ -145,8 +146,11 @@ def test_view_gives_the_sample_in_order_and_in_batches(view):
 
 def test_view_logits_are_the_networks_outputs(view):
     module = network().eval()
+    layout = lay_out(module, torch.zeros(1, 1, SIDE, SIDE))
+    assert layout == view.memory_format == torch.channels_last
     with torch.inference_mode():
-        expected = torch.cat([module(images) for images, _ in view.batches()])
+        images = [batch.clone(memory_format=layout) for batch, _ in view.batches()]
+        expected = torch.cat([module(batch) for batch in images])
     np.testing.assert_array_equal(view.logits(), expected.numpy())
     assert view.logits().shape == (30, 10)
 
