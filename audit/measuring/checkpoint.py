@@ -125,18 +125,27 @@ class CheckpointView(NetworkView):
         entry = self._registry.dataset(self._subject.dataset)
         return open_training(entry, self._subject.dataset_options)
 
-    @functools.cached_property
+    @property
     def module(self) -> nn.Module:
         """The network with its weights, in eval mode, in float32, on the device.
 
         Its weights lie in the memory format in which it runs: what a measure computes with it does
         not depend on whether passes were made before.
         """
+        return self._laid_out[0]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which the network and its images lie."""
+        return self._laid_out[1]
+
+    @functools.cached_property
+    def _laid_out(self) -> tuple[nn.Module, torch.memory_format]:
+        """The network, and the memory format in which it runs."""
         subject = self._subject
         module = self._network().float().eval().requires_grad_(False).to(subject.device)
         blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
-        self.memory_format = lay_out(module, blank)
-        return module
+        return module, lay_out(module, blank)
 
     def _network(self) -> nn.Module:
         """Build the network and load its weights.
@@ -193,10 +202,6 @@ class CheckpointView(NetworkView):
     def _config_of(self, module: nn.Module) -> DataConfig:
         subject = self._subject
         return resolve_data_config(self._source, module, subject.model_args, subject.transform)
-
-    def own_copy(self, images: Tensor) -> Tensor:
-        """A copy of images in the memory format in which the network runs."""
-        return images.clone(memory_format=self.memory_format if self.module else None)
 
     def _planned_batch_size(self) -> int:
         """As the run says, or by the memory that activations take."""

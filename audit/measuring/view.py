@@ -115,8 +115,6 @@ class NetworkView(TrainView):
 
     #: In which the network computes in shared passes.
     precision: Precision = "float32"
-    #: In which it and its images lie.
-    memory_format: torch.memory_format = torch.contiguous_format
     #: "cpu" or "cuda".
     device: str = "cpu"
 
@@ -126,6 +124,11 @@ class NetworkView(TrainView):
         if self._batch_size is None:
             self._batch_size = self._planned_batch_size()
         return self._batch_size
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which the network and its images lie."""
+        return torch.contiguous_format
 
     def running(self) -> AbstractContextManager[None]:
         """Within it the network runs without gradients, in the precision that is asked for."""

@@ -5,6 +5,8 @@
 - `layers`: which layers give feature maps, in which layout. `features`: where the penultimate
   features pass by.
 - `forward`: a forward pass that hands the maps over. `scores`: the class scores in its output.
+- `running`: its memory format and precision, how many images at a time, and what it means to run
+  out of memory.
 - `gradients`: the gradients of each image's loss.
 - `threads`: one math thread, so that sums do not depend on the machine.
 """
