@@ -51,6 +51,7 @@ from audit.network.weights import file_digest
 from audit.plugin import DatasetEntry, ImageSplit, MeasureEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.store import Store
+from audit.topology.units import unit_frame
 from benchmarks.passes import N_CLASSES, bare_pass, plugins_of
 from benchmarks.passes import subject_in as subject_on_crops
 from benchmarks.timing import versions
@@ -99,7 +100,7 @@ class Clocks:
         """Count the steps of every audit within."""
         loading = self.timed("decode", load_batch, own_thread=True)
         update = self.timed("topology", BirthReducer.update)
-        units = self.timed("entropy", task.unit_frame)
+        units = self.timed("entropy", unit_frame)
         put, get = self.timed("store", Store.put), self.timed("store", Store.get)
         with (
             mock.patch.object(checkpoint, "load_batch", loading),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def one_ahead(steps: Iterable[Callable[[], T]]) -> Iterator[T]:
+def one_ahead(steps: Iterable[Callable[[], T]]) -> Generator[T]:
     """Results of the steps in order, each made while the one before is used.
 
     What a step raises is raised in its turn, after the results before it, and no step after it is

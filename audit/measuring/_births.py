@@ -86,7 +86,7 @@ class BirthReducer(MapReducer):
             yield maps.float().contiguous()
             return
         size = max(1, _BYTES_AT_A_TIME // max(1, 4 * math.prod(maps.shape[1:])))
-        for part in maps.split(size):
+        for part in torch.split(maps, size):
             if part.dtype == torch.float32 and part.is_contiguous():
                 yield part
                 continue

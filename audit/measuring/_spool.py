@@ -7,6 +7,7 @@ left behind however the process ends.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import tempfile
 import threading
@@ -80,7 +81,7 @@ class Spool:
                     part = found[first - start : last - start]
                     row_bytes = part.nbytes // len(part)
                     at = record.offset + (first - record.start) * row_bytes
-                    self._reaching(lambda part=part, at=at: self._read(part, at))
+                    self._reaching(functools.partial(self._read, part, at))
         return found
 
     def _write(self, rows: np.ndarray) -> None:
@@ -92,7 +93,7 @@ class Spool:
             )
             weakref.finalize(self, self._file.close)
         self._file.seek(self._end)
-        content = memoryview(rows.reshape(-1)).cast("B") if rows.size else memoryview(b"")
+        content = rows.reshape(-1).view(np.uint8).data
         while content:
             content = content[self._file.write(content) :]
 
@@ -100,7 +101,7 @@ class Spool:
         if self._file is None or not part.size:
             return
         self._file.seek(at)
-        content = memoryview(part.reshape(-1)).cast("B")
+        content = part.reshape(-1).view(np.uint8).data
         while content:
             n_bytes = self._file.readinto(content)  # type: ignore[attr-defined]
             if not n_bytes:
