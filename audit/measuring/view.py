@@ -27,7 +27,13 @@ from audit.measuring._spool import Spool
 from audit.measuring.passes import Passes
 from audit.network.features import FeatureTap, find_features
 from audit.network.layers import LayerSpec, choose_layers
-from audit.network.running import Precision, arithmetic, is_out_of_memory, release_memory
+from audit.network.running import (
+    Precision,
+    arithmetic,
+    is_out_of_memory,
+    release_memory,
+    trim_heap,
+)
 from audit.network.scores import class_scores
 from audit.plugin import (
     Batch,
@@ -347,6 +353,7 @@ class NetworkView(TrainView):
         for kind in self._wanted.reducers:
             if kind in reducers:
                 self._reduced[kind] = passes.errors.get(kind) or reducers[kind]
+        trim_heap()
         self._remember(reducers, births, missing, refusal, without)
 
     def _start(

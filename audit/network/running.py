@@ -8,6 +8,7 @@ and not by the clock, as results may differ in their last bits.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -134,3 +135,16 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Give the system back what activations took of this process's memory, where it can be asked.
+
+    The C library keeps freed blocks for itself: after a pass they would lie beside all that comes
+    then.
+    """
+    with contextlib.suppress(
+        OSError, AttributeError, TypeError
+    ):  # other libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)

@@ -143,6 +143,7 @@ def unit_frame(
                 codes.T.ravel(),
             )
         )
+        del layer  # it may be large, and the next one is read now
     empty = tuple(np.empty(0, kind) for kind in (np.int32,) * 4 + (np.float64,) * 3 + (np.int8,))
     columns = dict(zip(COLUMNS, map(np.concatenate, zip(empty, *blocks, strict=True)), strict=True))
     words = {
