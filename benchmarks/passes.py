@@ -88,9 +88,18 @@ def write_crops(folder: Path, n_images: int) -> None:
         Image.fromarray(crop).save(path)
 
 
-def subject_in(folder: Path, model: str, registry: Registry, n_images: int) -> Subject:
-    """The network in a file and its sample."""
-    write_crops(folder / "train", n_images)
+def subject_in(
+    folder: Path,
+    model: str,
+    registry: Registry,
+    n_images: int,
+    write: Callable[[], None] | None = None,
+) -> Subject:
+    """The network in a file and its sample; `write` puts other images in `folder / "train"`."""
+    if write is None:
+        write_crops(folder / "train", n_images)
+    else:
+        write()
     args = {"num_classes": N_CLASSES}
     source = registry.model_source(model)
     torch.manual_seed(0)
@@ -125,7 +134,8 @@ def bare_pass(subject: Subject, registry: Registry) -> Callable[[], None]:
     split = open_training(registry.dataset("image_folder"), subject.dataset_options)
     images = load_batch(split, subject.sample.indices, eval_transform(config))
     network = network.to(memory_format=torch.channels_last)
-    parts = torch.split(images, BATCH_SIZE)
+    size = subject.batch_size if isinstance(subject.batch_size, int) else BATCH_SIZE
+    parts = torch.split(images, size)
     batches = [part.contiguous(memory_format=torch.channels_last) for part in parts]
 
     def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
@@ -221,7 +221,7 @@ class _WatchedView(TrainView):
         self.asked.add("features")
         return self._view.features()
 
-    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
+    def births(self, filtration: Filtration) -> Sequence[LayerBirths]:
         self.asked.add(filtration)
         return self._view.births(filtration)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +69,7 @@ class ArrayView(NetworkView):
         self._images = images
         self._config = data_config
         self._layers = layers
-        self._batch_size = batch_size
+        self._asked_batch_size = batch_size
         self._initial = initial
 
     @property
@@ -93,11 +93,14 @@ class ArrayView(NetworkView):
         """The state of the network before training, where it was given."""
         return super().initial_weights() if self._initial is None else self._initial.state_dict()
 
-    def stretches(self) -> Iterator[Batch]:
+    def _planned_batch_size(self) -> int:
+        return self._asked_batch_size
+
+    def stretches(self) -> Generator[Batch]:
         """Images and labels, in order."""
         labels = torch.from_numpy(self.labels)
-        for start in range(0, len(labels), self._batch_size):
-            stop = min(start + self._batch_size, len(labels))
+        for start in range(0, len(labels), self.batch_size):
+            stop = min(start + self.batch_size, len(labels))
             yield Batch(PLAIN, np.arange(start, stop), labels[start:stop], self._images[start:stop])
 
 

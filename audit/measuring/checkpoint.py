@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import os
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,16 +16,19 @@ import torch
 from audit.data.split_guard import open_training
 from audit.data.transform import eval_transform, load_batch, resolve_data_config
 from audit.errors import CheckpointError
+from audit.measuring._ahead import one_ahead
 from audit.measuring._boundary import attempt
 from audit.measuring._evidence import N_IMAGES, gather
 from audit.measuring._kept import OutputReducer
 from audit.measuring._sizes import refusal
+from audit.measuring._spool import Spool
 from audit.measuring.class_order import labels_in
 from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import files_digest, state_digest
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
+from audit.network.running import batch_size_for, lay_out
 from audit.network.weights import Weights, read_weights
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
 from audit.store import Entry, Store
@@ -31,10 +38,51 @@ if TYPE_CHECKING:
 
     from audit.plugin.registry import Registry
 
-#: A prepared sample up to this size stays in memory between passes.
+#: A prepared sample up to this size is set down on disk, for later passes and checkpoints.
 _KEEP_BYTES: Final = 512 << 20
 
-_prepared_samples: dict[tuple[str, DataConfig], Tensor] = {}
+
+class PreparedSample:
+    """A sample prepared for networks of one data configuration, each image decoded once.
+
+    Args:
+        spool: What is decoded is set down there; None: it is decoded whenever it is asked for.
+    """
+
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
+        self._lock = threading.Lock()
+
+    def rows(self, start: int, stop: int, load: Callable[[int, int], Tensor]) -> Tensor:
+        """A stretch of the sample, nobody else's.
+
+        Args:
+            start: Of the stretch.
+            stop: After its last image.
+            load: Decodes and prepares a stretch.
+
+        Raises:
+            DataError: An image cannot be decoded.
+            StoreError: What was set down cannot be written or read.
+        """
+        if self._spool is None:
+            return load(start, stop)
+        with self._lock:
+            known = self._spool.length(_IMAGES)
+            if known < stop and known >= start:
+                self._spool.append(_IMAGES, load(known, stop).numpy())
+            elif known < stop:
+                return load(start, stop)
+            return torch.from_numpy(self._spool.read(_IMAGES, start, stop))
+
+
+_IMAGES: Final = "images"
+_prepared_samples: dict[tuple[int, str, DataConfig], PreparedSample] = {}
+
+
+def forget_prepared() -> None:
+    """Decode every image anew from here on."""
+    _prepared_samples.clear()
 
 
 class CheckpointView(NetworkView):
@@ -65,6 +113,7 @@ class CheckpointView(NetworkView):
         self.labels.setflags(write=False)
         self.seed = subject.seed
         self.weights_digest = subject.weights_digest
+        self.device, self.precision = subject.device, subject.precision
         self._subject = subject
         self._store = store
         self._source = registry.models[subject.source]
@@ -83,10 +132,27 @@ class CheckpointView(NetworkView):
         entry = self._registry.dataset(self._subject.dataset)
         return open_training(entry, self._subject.dataset_options)
 
-    @functools.cached_property
+    @property
     def module(self) -> nn.Module:
-        """The network with its weights, in eval mode, in float32, on the device."""
-        return frozen(self._network()).to(self._subject.device)
+        """The network with its weights, in eval mode, in float32, on the device.
+
+        Its weights lie in the memory format in which it runs: what a measure computes with it does
+        not depend on whether passes were made before.
+        """
+        return self._laid_out[0]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which the network and its images lie."""
+        return self._laid_out[1]
+
+    @functools.cached_property
+    def _laid_out(self) -> tuple[nn.Module, torch.memory_format]:
+        """The network, and the memory format in which it runs."""
+        subject = self._subject
+        module = frozen(self._network()).to(subject.device)
+        blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
+        return module, lay_out(module, blank)
 
     def _network(self) -> nn.Module:
         """Build the network and load its weights.
@@ -148,26 +214,45 @@ class CheckpointView(NetworkView):
     @functools.cached_property
     def data_config(self) -> DataConfig:
         """The network's own data configuration with the run's overrides."""
-        subject = self._subject
-        return resolve_data_config(self._source, self.module, subject.model_args, subject.transform)
+        return self._config_of(self.module)
 
-    def stretches(self) -> Iterator[Batch]:
-        """Images and labels of the sample, in order, on the device."""
+    def _config_of(self, module: nn.Module) -> DataConfig:
+        subject = self._subject
+        return resolve_data_config(self._source, module, subject.model_args, subject.transform)
+
+    def _planned_batch_size(self) -> int:
+        """As the run says, or by the memory that activations take."""
+        asked = self._subject.batch_size
+        if asked != "auto":
+            return asked
+        return batch_size_for(self.module, self._first(1), self.device)
+
+    def _spool(self) -> Spool:
+        return Spool(self._store.root / "temporary")
+
+    def stretches(self) -> Generator[Batch]:
+        """Images and labels of the sample, in order, on the device.
+
+        While one batch is used, the next is read.
+        """
         labels = torch.from_numpy(self.labels.copy())
-        images = self._prepared()
-        for start in range(0, len(labels), self._subject.batch_size):
-            stop = min(start + self._subject.batch_size, len(labels))
-            batch = images[start:stop] if images is not None else self._load(start, stop)
-            device = self._subject.device
-            yield Batch(
-                PLAIN, np.arange(start, stop), labels[start:stop].to(device), batch.to(device)
-            )
+        prepared = self._prepared()
+        edges = itertools.pairwise([*range(0, len(labels), self.batch_size), len(labels)])
+        ranges = list(edges)
+        steps = (
+            functools.partial(prepared.rows, start, stop, self._load) for start, stop in ranges
+        )
+        with contextlib.closing(one_ahead(steps)) as batches:
+            for start, stop in ranges:
+                images = next(batches).to(self.device)
+                yield Batch(
+                    PLAIN, np.arange(start, stop), labels[start:stop].to(self.device), images
+                )
+                del images  # or it would be alive beside the next one
 
     def _first(self, n_images: int) -> Tensor:
         """A few images, decoded without the rest of their batch."""
-        images = self._prepared()
-        few = images[:n_images].clone() if images is not None else self._load(0, n_images)
-        return few.to(self._subject.device)
+        return self._prepared().rows(0, min(n_images, len(self.labels)), self._load).to(self.device)
 
     def evidence(self) -> dict[str, Any]:
         """What speaks for or against the network being run as it was trained; kept like a pass."""
@@ -183,14 +268,10 @@ class CheckpointView(NetworkView):
         """The evidence, from a few images that are evenly spread over the sample."""
         n_images = len(self.labels)
         rows = np.unique(np.linspace(0, n_images - 1, min(N_IMAGES, n_images)).round().astype(int))
-        images = self._prepared()
-        if images is not None:
-            few = images[torch.from_numpy(rows)]
-        else:
-            indices = self._subject.sample.indices[rows]
-            few = load_batch(self._split, indices, eval_transform(self.data_config))
-        few, n_classes = few.to(self._subject.device), len(self.class_names)
-        return gather(self.module, few, self.data_config, self._declared(), n_classes)
+        prepared = self._prepared()
+        few = torch.cat([prepared.rows(row, row + 1, self._load) for row in rows.tolist()])
+        declared, n_classes = self._declared(), len(self.class_names)
+        return gather(self.module, few.to(self.device), self.data_config, declared, n_classes)
 
     def refusal(self, error: Exception) -> CheckpointError | None:
         """Why a pass failed, if the network takes images of another size; see `_sizes`."""
@@ -207,15 +288,15 @@ class CheckpointView(NetworkView):
         indices = self._subject.sample.indices[start:stop]
         return load_batch(self._split, indices, eval_transform(self.data_config))
 
-    def _prepared(self) -> Tensor | None:
-        """The whole sample, prepared, if it fits in memory; shared by views that prepare alike."""
-        channels, height, width = self.data_config.input_size
-        if 4 * channels * height * width * len(self.labels) > _KEEP_BYTES:
-            return None
-        key = (self._subject.sample.fingerprint, self.data_config)
+    def _prepared(self) -> PreparedSample:
+        """The sample as this network is given it; shared by views that prepare alike."""
+        key = (os.getpid(), self._subject.sample.fingerprint, self.data_config)
         if key not in _prepared_samples:
             _prepared_samples.clear()
-            _prepared_samples[key] = self._load(0, len(self.labels))
+            channels, height, width = self.data_config.input_size
+            n_bytes = 4 * channels * height * width * len(self.labels)
+            kept = n_bytes <= _KEEP_BYTES
+            _prepared_samples[key] = PreparedSample(self._spool() if kept else None)
         return _prepared_samples[key]
 
     def _recall(self, part: str) -> Entry | None:

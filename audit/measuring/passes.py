@@ -8,21 +8,29 @@ handed over from the same pass. Renditions that are identical for the images at 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import numpy as np
 import torch
 
 from audit.measuring._boundary import attempt, forget_locals
+from audit.measuring._riders import (
+    Part,
+    Rider,
+    Stream,
+    identity_of,
+    parts_of,
+    riders_of,
+    slice_of,
+    used_by,
+)
 from audit.network.forward import stream_maps
 from audit.network.gradients import image_gradients
+from audit.network.running import is_out_of_memory
 from audit.network.scores import class_scores
 from audit.plugin import (
     PLAIN,
-    Alteration,
     Batch,
     DataConfig,
     FeatureReducer,
@@ -62,51 +70,18 @@ class Network(Protocol):
     def tap(self) -> FeatureTap:
         """Where features pass by."""
 
-    def stretches(self) -> Iterator[Batch]:
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+
+    def stretches(self) -> Generator[Batch]:
         """The sample in order, batch by batch."""
 
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the network runs, in the precision that is asked for."""
 
-@dataclasses.dataclass
-class _Rider:
-    """A reducer on one rendition of the sample."""
-
-    reducer: Reducer
-    rendition: Rendition
-    essential: bool
-
-
-@dataclasses.dataclass
-class _Stream:
-    """One forward pass: over one rendition of the sample, for all who ride on it."""
-
-    rendition: Rendition
-    riders: list[_Rider]
-    alteration: Alteration | None = None
-
-
-def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
-    """Which rows an evenly spaced share of the sample uses, the first among them; shape (b,), bool.
-
-    Example:
-        >>> chosen_rows(np.arange(8), 0.25).nonzero()[0].tolist()
-        [0, 4]
-    """
-    used: np.ndarray = np.floor(rows * share) > np.floor((rows - 1) * share)
-    return used
-
-
-def _used_by(riders: Iterable[_Rider], batch: Batch) -> Batch:
-    """The images of a batch that somebody's share of the sample holds; all where rows are empty."""
-    shares = {rider.rendition.share for rider in riders}
-    used = np.logical_or.reduce([chosen_rows(batch.rows, share) for share in shares])
-    return _part(batch, used)
-
-
-def _identity(rendition: Rendition, config: DataConfig | None) -> Rendition:
-    """What tells whether two renditions are one for images of this configuration."""
-    other = rendition.same_as(config) if rendition.same_as and config else None
-    found = other or rendition
-    return found if found.mixes else found.on(1.0)
+    def own_copy(self, images: Tensor) -> Tensor:
+        """A copy of images in the memory format in which the network runs."""
 
 
 def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = None) -> float:
@@ -126,7 +101,7 @@ def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = 
     for reducer in {reducer for entry in entries for reducer in entry.reducers}:
         costs = gradients if issubclass(reducer, GradientReducer) else shares
         for rendition in reducer.renditions:
-            identity = _identity(rendition, config)
+            identity = identity_of(rendition, config)
             costs[identity] = max(costs.get(identity, 0.0), rendition.share)
     own = sum(entry.passes for entry in entries)
     return sum(shares.values()) + GRADIENT_PASSES * sum(gradients.values()) + own
@@ -158,15 +133,15 @@ class Passes:
         self.n_images = 0.0
         self._network = network
         self._keys = {id(reducer): key for key, reducer in reducers.items()}
-        streams: dict[Rendition, _Stream] = {}
+        streams: dict[Rendition, Stream] = {}
         for key, reducer in reducers.items():
             riders, error = attempt(
-                functools.partial(_riders, reducer, network.data_config, key in essential)
+                functools.partial(riders_of, reducer, network.data_config, key in essential)
             )
             if error is not None:
                 self.errors[key] = forget_locals(error)
             for identity, rider in riders or ():
-                streams.setdefault(identity, _Stream(identity, [])).riders.append(rider)
+                streams.setdefault(identity, Stream(identity, [])).riders.append(rider)
         self._streams = sorted(streams.values(), key=lambda stream: stream.rendition != PLAIN)
         for stream in self._streams:
             start = stream.rendition.start
@@ -179,14 +154,17 @@ class Passes:
         """Make the passes.
 
         Raises:
-            Exception: What an essential reducer raised, or the network on the sample as it is.
+            Exception: What an essential reducer raised, or the network on the sample as it is; and
+                whatever ran out of memory, as long as batches can be made smaller. Reducers are
+                then of no use any more: some have seen what others have not.
         """
         if not any(stream.riders for stream in self._streams):
             return
-        for stretch in self._network.stretches():
-            for stream in self._streams:
-                if stream.riders and len((used := _used_by(stream.riders, stretch)).images):
-                    self._feed(stream, used)
+        with contextlib.closing(self._network.stretches()) as stretches:
+            for stretch in stretches:
+                for stream in self._streams:
+                    if stream.riders and len((used := used_by(stream.riders, stretch)).images):
+                        self._feed(stream, used)
         for stream in self._streams:
             alteration = stream.alteration
             if stream.riders and alteration is not None:
@@ -194,7 +172,7 @@ class Passes:
                 self._note(stream, error)
                 self._forward_all(stream, made or [])
 
-    def _feed(self, stream: _Stream, stretch: Batch) -> None:
+    def _feed(self, stream: Stream, stretch: Batch) -> None:
         """One stretch of the sample through one rendition's pass."""
         alteration = stream.alteration
         if alteration is None:
@@ -204,13 +182,13 @@ class Passes:
         self._note(stream, error)
         self._forward_all(stream, made or [])
 
-    def _forward_all(self, stream: _Stream, batches: Sequence[Batch]) -> None:
+    def _forward_all(self, stream: Stream, batches: Sequence[Batch]) -> None:
         """Altered batches through the network; what goes wrong costs those who ride on them."""
         for batch in batches:
             _, error = attempt(functools.partial(self._forward, stream, batch))
             self._note(stream, error)
 
-    def _note(self, stream: _Stream, error: Exception | None) -> None:
+    def _note(self, stream: Stream, error: Exception | None) -> None:
         """Leave all riders of a rendition behind where there is an error.
 
         Raises:
@@ -220,47 +198,47 @@ class Passes:
             for rider in list(stream.riders):
                 self._leave(rider, error)
 
-    def _leave(self, rider: _Rider, error: Exception) -> None:
+    def _leave(self, rider: Rider, error: Exception) -> None:
         """Leave a reducer behind on all renditions."""
-        if rider.essential:
+        if rider.essential or (is_out_of_memory(error) and self._network.batch_size > 1):
             raise error
         self.errors.setdefault(self._keys[id(rider.reducer)], forget_locals(error))
         for stream in self._streams:
             stream.riders = [r for r in stream.riders if r.reducer is not rider.reducer]
 
-    def _forward(self, stream: _Stream, batch: Batch) -> None:
+    def _forward(self, stream: Stream, batch: Batch) -> None:
         """One batch through the network, and to everyone who rides on this rendition."""
         backward = [r for r in stream.riders if isinstance(r.reducer, GradientReducer)]
         forward = [r for r in stream.riders if not isinstance(r.reducer, GradientReducer)]
         for riders, hand_on in ((forward, self._activations), (backward, self._gradients)):
-            if riders and len((used := _used_by(riders, batch)).images):
+            if riders and len((used := used_by(riders, batch)).images):
                 hand_on(riders, used)
 
-    def _activations(self, riders: Sequence[_Rider], batch: Batch) -> None:
+    def _activations(self, riders: Sequence[Rider], batch: Batch) -> None:
         """Feature maps, features and scores of one forward pass, to all who want some of them."""
         module = self._network.module
         wanted = [type(rider.reducer) for rider in riders]
         specs = self._network.specs() if _any(wanted, MapReducer) else ()
         tap = self._network.tap() if _any(wanted, FeatureReducer) else None
-        parts = _parts(riders, batch)
+        parts = parts_of(riders, batch)
         self.n_images += len(batch.images) * (2 if tap is not None and not tap.path else 1)
 
         def consume(index: int, maps: Tensor) -> None:
             for part in parts:
                 if isinstance(part.rider.reducer, MapReducer):
-                    self._hand(part, (specs[index].layer, part.of(maps)))
+                    self._hand(part, (specs[index].layer, part.of(_whole(maps))))
 
-        images = batch.images.clone()  # networks may change their input in place
-        with torch.inference_mode():
+        images = self._network.own_copy(batch.images)  # networks may change their input in place
+        with self._network.running():
             with tap.open(module, images) if tap is not None else _no_features() as features:
                 scores = class_scores(stream_maps(module, specs, images, consume))
             for part in parts:
                 if isinstance(part.rider.reducer, FeatureReducer):
-                    self._hand(part, (part.of(features[0]),))
+                    self._hand(part, (part.of(_whole(features[0])),))
                 if isinstance(part.rider.reducer, ScoreReducer):
-                    self._hand(part, (part.of(scores),))
+                    self._hand(part, (part.of(_whole(scores)),))
 
-    def _gradients(self, riders: Sequence[_Rider], batch: Batch) -> None:
+    def _gradients(self, riders: Sequence[Rider], batch: Batch) -> None:
         """Gradients of each image's loss, made once for all who want them.
 
         What goes wrong costs no other reducer.
@@ -270,7 +248,7 @@ class Passes:
         def hand_on() -> None:
             network = self._network.module
             for rows, gradients in image_gradients(network, batch.images, batch.labels):
-                for part in _parts(riders, _slice(batch, rows)):
+                for part in parts_of(riders, slice_of(batch, rows)):
                     self._hand(part, ({name: part.of(g) for name, g in gradients.items()},))
 
         _, error = attempt(hand_on)
@@ -278,7 +256,7 @@ class Passes:
             for rider in riders:
                 self._leave(rider, error)
 
-    def _hand(self, part: _Part, what: tuple[Any, ...]) -> None:
+    def _hand(self, part: Part, what: tuple[Any, ...]) -> None:
         """Hand something to one reducer, if it still rides."""
         reducer: Any = part.rider.reducer
         if self._keys[id(reducer)] in self.errors:
@@ -288,53 +266,9 @@ class Passes:
             self._leave(part.rider, error)
 
 
-class _Part:
-    """What of a batch belongs to a rider's share of the sample."""
-
-    def __init__(self, rider: _Rider, batch: Batch) -> None:
-        self.rider = rider
-        used = chosen_rows(batch.rows, rider.rendition.share)
-        self._used = None if used.all() else torch.from_numpy(np.flatnonzero(used))
-        if self._used is not None:
-            batch = _part(batch, used)
-        self.batch = dataclasses.replace(batch, rendition=rider.rendition)
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """The rows of a tensor that belong to it."""
-        return tensor if self._used is None else tensor[self._used.to(tensor.device)]
-
-
-def _parts(riders: Iterable[_Rider], batch: Batch) -> list[_Part]:
-    """What of a batch belongs to each rider; those that have nothing of it are left out."""
-    parts = [_Part(rider, batch) for rider in riders]
-    return [part for part in parts if len(part.batch.images)]
-
-
-def _part(batch: Batch, used: np.ndarray) -> Batch:
-    """The rows of a batch that are used."""
-    if used.all():
-        return batch
-    index = torch.from_numpy(np.flatnonzero(used)).to(batch.images.device)
-    return dataclasses.replace(
-        batch, rows=batch.rows[used], labels=batch.labels[index], images=batch.images[index]
-    )
-
-
-def _slice(batch: Batch, rows: slice) -> Batch:
-    """A stretch of a batch."""
-    return dataclasses.replace(
-        batch, rows=batch.rows[rows], labels=batch.labels[rows], images=batch.images[rows]
-    )
-
-
-def _riders(
-    reducer: Reducer, config: DataConfig, essential: bool
-) -> list[tuple[Rendition, _Rider]]:
-    """What a reducer rides on: the rendition that is run, and the one that the reducer names."""
-    return [
-        (_identity(rendition, config), _Rider(reducer, rendition, essential))
-        for rendition in type(reducer).renditions
-    ]
+def _whole(tensor: Tensor) -> Tensor:
+    """Half precision as float32, which holds it exactly; NumPy knows no bfloat16."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _no_features() -> contextlib.AbstractContextManager[list[Tensor]]:

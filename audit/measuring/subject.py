@@ -11,12 +11,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit.data.sample import Sample
 from audit.network.weights import Which
 
-#: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform.
+if TYPE_CHECKING:
+    from audit.network.running import Precision
+
+#: Changes whenever cached births or outputs would differ: kernels, choice of layers, transform,
+#: memory format, the rule behind a batch size that is found automatically.
 TRACE_VERSION: Final = "4"
 
 #: Changes whenever a column of the unit table would.
@@ -81,7 +85,9 @@ class Subject:
         sample: Which training images.
         transform: Overrides of the data configuration.
         layers: Which layers to take maps from, as presets, names or patterns.
-        batch_size: Images per forward pass.
+        batch_size: Images per forward pass, or "auto": by the memory of activations, a rule that
+            depends on the network, the size of its images and the device alone.
+        precision: In which the network computes in shared passes.
         device: "cpu" or "cuda".
         seed: Of the run.
         class_order: Names of the classes in the order of the head's outputs; empty: as the
@@ -108,9 +114,10 @@ class Subject:
     sample: Sample
     transform: Mapping[str, Any]
     layers: tuple[str, ...]
-    batch_size: int
+    batch_size: int | Literal["auto"]
     device: str
     seed: int
+    precision: Precision = "float32"
     class_order: tuple[str, ...] = ()
     class_order_from: str = ""
     libraries: Mapping[str, str] = dataclasses.field(default_factory=installed_libraries)
@@ -153,7 +160,7 @@ class Subject:
             "transform": dict(self.transform),
             "layers": list(self.layers),
             "batch_size": self.batch_size,
-            "dtype": "float32",
+            "dtype": self.precision,
             "device": self.device,
             "libraries": {name: self.libraries.get(name) for name in TRACE_LIBRARIES},
         }

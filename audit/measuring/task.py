@@ -183,7 +183,9 @@ class _Work:
     def _measure(self, measure: Provided, entry: MeasureEntry) -> None:
         """Compute one measure into the store, or note why it failed."""
         started = time.perf_counter()
-        values, error = attempt(lambda: checked_values(entry.compute(self._view)))
+        values, error = attempt(
+            lambda: checked_values(self._view.within_memory(lambda: entry.compute(self._view)))
+        )
         if isinstance(error, UnavailableError):
             values = {"": Value.unavailable(str(error))}
         elif error is not None or values is None:
@@ -197,7 +199,7 @@ class _Work:
     def _units(self, filtration: Filtration) -> pd.DataFrame:
         """The unit table of one filtration; empty where no layer has births."""
         try:
-            layers: tuple[LayerBirths, ...] = self._view.births(filtration)
+            layers: Sequence[LayerBirths] = self._view.births(filtration)
         except UnavailableError:
             layers = ()
         return sampled_unit_frame(layers, self._view.labels, self._view.class_names)

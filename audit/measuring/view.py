@@ -10,18 +10,30 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
 
 from audit.arrays import Features, Logits
 from audit.errors import UnavailableError
+from audit.measuring._births import BirthReducer, KeptBirths
 from audit.measuring._boundary import attempt, forget_locals
-from audit.measuring._kept import BirthReducer, FeaturesReducer, OutputReducer
+from audit.measuring._kept import FeaturesReducer, OutputReducer
+from audit.measuring._spool import Spool
 from audit.measuring.passes import Passes
 from audit.network.features import FeatureTap, find_features
 from audit.network.layers import ChosenLayers, LayerSpec, choose_layers
+from audit.network.running import (
+    Precision,
+    arithmetic,
+    is_out_of_memory,
+    release_memory,
+    trim_heap,
+)
 from audit.network.scores import class_scores
 from audit.plugin import (
     Batch,
@@ -39,6 +51,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 R = TypeVar("R", bound=Reducer)
+T = TypeVar("T")
+
+_log = logging.getLogger("genaudit.measuring")
 
 #: What a view remembers: outputs, features, facts, and births by filtration.
 LOGITS, FEATURES, FACTS = "logits", "features", "facts"
@@ -86,6 +101,9 @@ class NetworkView(TrainView):
         self.n_forwarded = 0.0
         self._wanted = wanted
         self._entries: dict[str, Entry] = {}
+        self._births: dict[str, KeptBirths] = {}
+        self._lost: set[str] = set()
+        self._batch_size: int | None = None
         self._reduced: dict[type[Reducer], Reducer | Exception] = {}
 
     @property
@@ -94,8 +112,41 @@ class NetworkView(TrainView):
         """Which layers to take maps from, as `choose_layers` is told."""
 
     @abc.abstractmethod
-    def stretches(self) -> Iterator[Batch]:
+    def stretches(self) -> Generator[Batch]:
         """The sample in order, batch by batch, on the device; images may be shared with others."""
+
+    @abc.abstractmethod
+    def _planned_batch_size(self) -> int:
+        """Images per forward pass, unless memory does not suffice."""
+
+    #: In which the network computes in shared passes.
+    precision: Precision = "float32"
+    #: "cpu" or "cuda".
+    device: str = "cpu"
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass: as planned, or less where memory ran out."""
+        if self._batch_size is None:
+            self._batch_size = self._planned_batch_size()
+        return self._batch_size
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """In which the network and its images lie."""
+        return torch.contiguous_format
+
+    def running(self) -> AbstractContextManager[None]:
+        """Within it the network runs without gradients, in the precision that is asked for."""
+        return arithmetic(self.precision, self.device)
+
+    def own_copy(self, images: Tensor) -> Tensor:
+        """A copy of images in the memory format in which the network runs."""
+        return images.clone(memory_format=self.memory_format)
+
+    def _spool(self) -> Spool:
+        """Where what grows with the sample is set down."""
+        return Spool()
 
     def _recall(self, part: str) -> Entry | None:
         """What is kept of an earlier pass, if anything."""
@@ -110,8 +161,9 @@ class NetworkView(TrainView):
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of the sample, in order, on the device."""
-        for batch in self.stretches():
-            yield batch.images.clone(), batch.labels  # networks may change their input in place
+        with closing(self.stretches()) as stretches:
+            for batch in stretches:
+                yield batch.images.clone(), batch.labels  # networks may change their input in place
 
     def scores(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         """The class scores of prepared images."""
@@ -119,7 +171,8 @@ class NetworkView(TrainView):
 
     def _first(self, n_images: int) -> Tensor:
         """A few images to try the network on, nobody else's."""
-        return next(self.stretches()).images[:n_images].clone()
+        with closing(self.stretches()) as stretches:
+            return next(stretches).images[:n_images].clone()
 
     @functools.cached_property
     def _chosen(self) -> ChosenLayers:
@@ -162,29 +215,41 @@ class NetworkView(TrainView):
             raise UnavailableError(entry.meta["unavailable"])
         return entry.arrays[FEATURES]
 
-    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
-        """Birth levels layer by layer, from shallow to deep."""
+    def births(self, filtration: Filtration) -> Sequence[LayerBirths]:
+        """Birth levels layer by layer, from shallow to deep; each is read when it is asked for."""
+        births = self._births_of(filtration)
+        if births.meta["unavailable"]:
+            raise UnavailableError(births.meta["unavailable"])
+        return births
+
+    def _births_of(self, filtration: Filtration) -> KeptBirths:
+        """What is kept of a filtration, whether or not there are births."""
         entry = self._part(filtration)
-        if entry.meta["unavailable"]:
-            raise UnavailableError(entry.meta["unavailable"])
-        return tuple(
-            LayerBirths(
-                layer=facts["layer"],
-                height=facts["height"],
-                width=facts["width"],
-                birth_levels=entry.arrays[f"births_{index}"].astype(np.int32),
-                flags=entry.arrays[f"flags_{index}"],
-                tied_rate=facts["tied_rate"],
+        if filtration not in self._births:
+            self._births[filtration] = KeptBirths(
+                entry.meta, functools.partial(self._kept_part, filtration, entry)
             )
-            for index, facts in enumerate(entry.meta["layers"])
-        )
+        return self._births[filtration]
+
+    def _kept_part(
+        self, filtration: Filtration, first: Entry, number: int
+    ) -> Mapping[str, np.ndarray]:
+        """Births in one entry of an earlier pass; made again where one is damaged or gone."""
+        entry = first if number == 0 else self._recall(f"{filtration}/{number}")
+        if entry is not None:
+            return entry.arrays
+        if filtration not in self._lost:
+            self._lost.add(filtration)
+            del self._entries[filtration], self._births[filtration]
+            self.run()
+        return self._births_of(filtration).part(number)
 
     def facts(self) -> dict[str, Any]:
         """What the run's record says of the checkpoint: data_config, notes, layers.
 
         The layers are those of the births that are wanted, whatever was computed before.
         """
-        wanted = [self._part(filtration).meta for filtration in self._wanted.filtrations]
+        wanted = [self._births_of(filtration).meta for filtration in self._wanted.filtrations]
         wanted.sort(key=lambda meta: -len(meta["layers"]))
         layers = {facts["layer"]: facts for meta in wanted for facts in meta["layers"]}
         left_out = dict.fromkeys(note for meta in wanted for note in meta["left_out"])
@@ -226,7 +291,7 @@ class NetworkView(TrainView):
     def _known(self, part: str) -> bool:
         """Whether a product is there, in memory or kept from an earlier pass."""
         if part not in self._entries:
-            entry = self._recall(part)
+            entry = self._recall(part) if part not in self._lost else None
             if entry is None:
                 return False
             self._entries[part] = entry
@@ -235,36 +300,76 @@ class NetworkView(TrainView):
     def run(self) -> None:
         """Make the passes that lack of all that is wanted; what is known is not made again.
 
+        Where memory runs out they begin again with half as many images at a time and with reducers
+        made anew, so that none is given anything twice.
+
         Raises:
             CheckpointError: The network's outputs are no class scores.
             MeasureError: Outputs or activations are not finite.
         """
+        self.within_memory(self._run)
+
+    def within_memory(self, step: Callable[[], T]) -> T:
+        """A step's result; it is begun again with smaller batches where memory runs out.
+
+        Args:
+            step: What leaves nothing behind where it raises.
+
+        Raises:
+            Exception: What the step raises; also where a single image takes too much memory.
+        """
+        while True:
+            try:
+                return step()
+            except Exception as error:
+                if not is_out_of_memory(error) or self.batch_size <= 1:
+                    raise
+                reason = str(forget_locals(error)).partition("\n")[0] or type(error).__name__
+            smaller = self.batch_size // 2
+            note = f"memory did not suffice for {self.batch_size} images at a time: {smaller} taken"
+            _log.warning("%s: %s (%s)", self.checkpoint, note, reason)
+            self.notes = (*self.notes, note)
+            self._batch_size = smaller
+            release_memory()
+
+    def _run(self) -> None:
+        """Make the passes once."""
         missing = tuple(f for f in self._wanted.filtrations if not self._known(f))
         reducers: dict[Any, Reducer] = {}
         if not self._known(LOGITS):
             reducers[LOGITS] = self._output_reducer()
         specs, refusal = self._maps_for(missing)
-        births = BirthReducer(self, [spec.layer for spec in specs], missing)
+        births = BirthReducer(self, [spec.layer for spec in specs], missing, self._spool())
         if specs:
             reducers["births"] = births
         without = self._features_for(reducers)
         essential = frozenset(reducers)
+        refused: dict[type[Reducer], Exception] = {}
         for kind in self._wanted.reducers:
             if kind not in self._reduced:
-                self._start(kind, reducers)
+                self._start(kind, reducers, refused)
         passes = Passes(self, self, reducers, essential)
-        passes.run()
-        self.n_forwarded += passes.n_images
+        try:
+            passes.run()
+        finally:
+            self.n_forwarded += passes.n_images
+        self._reduced |= refused
         for kind in self._wanted.reducers:
             if kind in reducers:
                 self._reduced[kind] = passes.errors.get(kind) or reducers[kind]
+        trim_heap()
         self._remember(reducers, births, missing, refusal, without)
 
-    def _start(self, kind: type[Reducer], reducers: dict[Any, Reducer]) -> None:
+    def _start(
+        self,
+        kind: type[Reducer],
+        reducers: dict[Any, Reducer],
+        refused: dict[type[Reducer], Exception],
+    ) -> None:
         """Make a measure's reducer; why it cannot be made is its outcome."""
         reducer, error = attempt(lambda: self._made(kind))
         if error is not None:
-            self._reduced[kind] = forget_locals(error)
+            refused[kind] = forget_locals(error)
         elif reducer is not None:
             reducers[kind] = reducer
 
@@ -296,6 +401,17 @@ class NetworkView(TrainView):
         reducers[FEATURES] = FeaturesReducer(self)
         return ""
 
+    def _set_down(self, filtration: str, births: KeptBirths) -> Entry:
+        """Keep births, the parts beyond the first in entries of their own; the first is returned.
+
+        What is asked for now is read from where the pass set it down.
+        """
+        for number in range(1, births.n_parts):
+            self._keep(f"{filtration}/{number}", Entry(dict(births.part(number)), {}))
+        first = dict(births.part(0))
+        self._births[filtration] = births
+        return Entry(first, births.meta)
+
     def _remember(
         self,
         reducers: Mapping[Any, Reducer],
@@ -309,9 +425,9 @@ class NetworkView(TrainView):
         outputs = reducers.get(LOGITS)
         logits = outputs.result() if isinstance(outputs, OutputReducer) else None
         for filtration in filtrations:
-            arrays, meta = births.result(filtration, refusal)
-            left_out = list(self._chosen.notes) if births.facts() else []
-            made[filtration] = Entry(arrays, {**meta, "left_out": left_out})
+            kept = births.births(filtration, refusal)
+            kept.meta["left_out"] = list(self._chosen.notes) if kept.meta["layers"] else []
+            made[filtration] = self._set_down(filtration, kept)
         taken = reducers.get(FEATURES)
         if isinstance(taken, FeaturesReducer):
             made[FEATURES] = Entry({FEATURES: taken.result()}, {"unavailable": ""})
@@ -324,4 +440,4 @@ class NetworkView(TrainView):
             made[LOGITS] = Entry({LOGITS: logits}, {})
         for part, entry in made.items():
             self._keep(part, entry)
-            self._entries[part] = entry
+            self._entries[part] = entry if part in (LOGITS, FEATURES) else Entry({}, entry.meta)

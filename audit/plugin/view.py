@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -99,8 +99,11 @@ class TrainView(abc.ABC):
         """
 
     @abc.abstractmethod
-    def births(self, filtration: Filtration) -> tuple[LayerBirths, ...]:
+    def births(self, filtration: Filtration) -> Sequence[LayerBirths]:
         """Birth levels in the chosen layers, from shallow to deep; cached.
+
+        A layer is read when it is asked for: go through them one by one, and keep none, where the
+        sample may be large.
 
         Raises:
             UnavailableError: No layer has feature maps this filtration is defined for.

@@ -120,6 +120,13 @@ class CheckpointConfig(_Strict):
     class_order: ClassOrder = None
 
 
+def _batch_size(value: Any) -> Any:
+    """A number of images, or "auto"."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise PydanticCustomError("batch_size", 'must be a whole number of at least 1, or "auto"')
+
+
 class MeasuresConfig(_Strict):
     """`[measures]`: what is computed, and on how much.
 
@@ -128,7 +135,9 @@ class MeasuresConfig(_Strict):
         exclude: Names to leave out.
         images_per_class: Training images of each class that are looked at; 0 means all.
         max_classes: How many classes are looked at where there are more; 0 means all.
-        batch_size: Images per forward pass; part of every cache key, as it may change bits.
+        batch_size: Images per forward pass, or "auto": by the memory of activations; part of every
+            cache key, as it may change bits.
+        precision: In which networks compute in shared passes; below float32 by autocast.
         layers: Whose feature maps are taken: presets ("stages", "last", "all-conv",
             "all-activations"), paths of modules, patterns, regular expressions after "re:".
         on_doubt: What becomes of a checkpoint that looks untrained (see `audit.measuring.doubt`):
@@ -139,7 +148,8 @@ class MeasuresConfig(_Strict):
     exclude: tuple[str, ...] = ()
     images_per_class: int = Field(default=100, ge=0, strict=True)
     max_classes: int = Field(default=20, ge=0, strict=True)
-    batch_size: int = Field(default=64, ge=1, strict=True)
+    batch_size: Annotated[int | Literal["auto"], pydantic.PlainValidator(_batch_size)] = 64
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     layers: Annotated[
         tuple[str, ...],
         pydantic.BeforeValidator(one_or_several),

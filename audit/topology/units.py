@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Int8
 
+#: States are told for so many (image, unit) pairs at a time: counting takes more memory than they.
+_ENTRIES_AT_A_TIME: Final = 1 << 19
 #: Name of each code of `unit_status`.
 STATUS_NAMES: Final = ("ok", "dead", "constant", "never_born", "no_images")
 OK, DEAD, CONSTANT, NEVER_BORN, NO_IMAGES = range(len(STATUS_NAMES))
@@ -73,19 +75,27 @@ def unit_status(
     of_class = (np.arange(n_classes)[:, None] == labels).astype(np.float64)
     n_images = of_class.sum(1, keepdims=True)
 
-    def count(maps: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = of_class @ maps.astype(np.float64)
-        return counts
+    def states(flags: np.ndarray, birth_levels: np.ndarray) -> np.ndarray:
+        def count(maps: np.ndarray) -> np.ndarray:
+            counts: np.ndarray = of_class @ maps.astype(np.float64)
+            return counts
 
-    zero = (flags & FLAG_ZERO) != 0
-    one_value = zero | ((flags & FLAG_CONSTANT) != 0)
-    states = [
-        np.broadcast_to(n_images == 0, (n_classes, flags.shape[1])),
-        count(zero) == n_images,
-        count(one_value) == n_images,
-        count(birth_levels != NO_BIRTH) == 0,
-    ]
-    return np.select(states, [NO_IMAGES, DEAD, CONSTANT, NEVER_BORN], OK).astype(np.int8)
+        zero = (flags & FLAG_ZERO) != 0
+        one_value = zero | ((flags & FLAG_CONSTANT) != 0)
+        found = [
+            np.broadcast_to(n_images == 0, (n_classes, flags.shape[1])),
+            count(zero) == n_images,
+            count(one_value) == n_images,
+            count(birth_levels != NO_BIRTH) == 0,
+        ]
+        return np.select(found, [NO_IMAGES, DEAD, CONSTANT, NEVER_BORN], OK).astype(np.int8)
+
+    parts = [np.empty((n_classes, 0), np.int8)]
+    size = max(1, _ENTRIES_AT_A_TIME // max(1, len(labels)))
+    for start in range(0, flags.shape[1], size):
+        units = slice(start, start + size)
+        parts.append(states(flags[:, units], birth_levels[:, units]))
+    return np.concatenate(parts, axis=1)
 
 
 def unit_frame(
@@ -133,6 +143,7 @@ def unit_frame(
                 codes.T.ravel(),
             )
         )
+        del layer  # it may be large, and the next one is read now
     empty = tuple(np.empty(0, kind) for kind in (np.int32,) * 4 + (np.float64,) * 3 + (np.int8,))
     columns = dict(zip(COLUMNS, map(np.concatenate, zip(empty, *blocks, strict=True)), strict=True))
     words = {

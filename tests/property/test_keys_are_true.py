@@ -201,6 +201,8 @@ SECTIONS = {
     },
     "option": {"dataset": CONFIG["dataset"] | {"extensions": [".bmp", ".png"]}},
     "batch_size": {"measures": CONFIG["measures"] | {"batch_size": 2}},
+    "batch_size by rule": {"measures": CONFIG["measures"] | {"batch_size": "auto"}},
+    "precision": {"measures": CONFIG["measures"] | {"precision": "bfloat16"}},
     "images": {"measures": CONFIG["measures"] | {"images_per_class": 3}},
     "layers": {"measures": CONFIG["measures"] | {"layers": ["act1"]}},
 }

@@ -15,7 +15,8 @@ from audit.conformance import ArrayView
 from audit.data.renditions import FLIP, MIXED, SATURATION
 from audit.errors import MeasureError, PluginError
 from audit.measuring import passes
-from audit.measuring.passes import GRADIENT_PASSES, Passes, chosen_rows, planned_passes
+from audit.measuring._riders import chosen_rows
+from audit.measuring.passes import GRADIENT_PASSES, Passes, planned_passes
 from audit.measuring.view import Wanted
 from audit.network.features import FeatureTap
 from audit.plugin import (

@@ -77,6 +77,7 @@ def test_config_has_documented_defaults():
         "images_per_class": 100,
         "max_classes": 20,
         "batch_size": 64,
+        "precision": "float32",
         "layers": ("stages",),
         "on_doubt": "flag",
     }
@@ -96,7 +97,7 @@ def test_config_reads_every_key(tmp_path):
         '[[checkpoints]]\nmodel = "a:b"\nname = "x"\npretrained = true\n'
         '[[checkpoints]]\nmodel = "hf-hub:c/d@0"\nweights = "w.pt"\n'
         '[measures]\ninclude = ["all"]\nexclude = ["random"]\nimages_per_class = 0\n'
-        'batch_size = 1\nlayers = ["act1", "layer4.1"]\n'
+        'batch_size = "auto"\nprecision = "bfloat16"\nlayers = ["act1", "layer4.1"]\n'
         '[reports]\ninclude = ["json", "html"]\n[reports.html]\ntitle = "T"\n'
         '[engine]\nname = "ray"\nretries = 1\n',
     )
@@ -105,6 +106,7 @@ def test_config_reads_every_key(tmp_path):
     assert [entry.model for entry in config.checkpoints] == ["a:b", "hf-hub:c/d@0"]
     assert config.checkpoints[0].pretrained
     assert config.measures.layers == ("act1", "layer4.1")
+    assert (config.measures.batch_size, config.measures.precision) == ("auto", "bfloat16")
     assert config.reports.include == ("json", "html")
     assert config.reports.options == {"html": {"title": "T"}}
     assert config.engine.name == "ray"
@@ -243,11 +245,11 @@ def test_config_missing_section_or_key_is_refused(changes, lines):
         ({"measures": {"include": [1]}}, "measures.include.0: must be a string; found 1"),
         (
             {"measures": {"batch_size": 0}},
-            "measures.batch_size: must be greater than or equal to 1; found 0",
+            'measures.batch_size: must be a whole number of at least 1, or "auto"; found 0',
         ),
         (
             {"measures": {"batch_size": 2.0}},
-            "measures.batch_size: must be a whole number; found 2.0",
+            'measures.batch_size: must be a whole number of at least 1, or "auto"; found 2.0',
         ),
         (
             {"measures": {"images_per_class": -1}},

@@ -102,3 +102,16 @@ def test_unit_frame_of_no_layers_has_columns_and_no_rows():
     frame = unit_frame([], np.array([0, 1]), ["x", "y"])
     assert tuple(frame.columns) == COLUMNS
     assert len(frame) == 0
+
+
+@pytest.mark.parametrize("entries", [1, 50, 10_000])
+def test_status_does_not_depend_on_how_many_units_are_told_at_a_time(monkeypatch, entries):
+    rng = np.random.default_rng(0)
+    flags = rng.choice(np.array([0, 1, 3], np.uint8), (12, 9))
+    flags[:, :2] = 3
+    births = np.where(rng.random((12, 9)) < 0.1, 4, -1).astype(np.int32)
+    labels = np.repeat(np.arange(4), 3)
+    expected = unit_status(flags, births, labels, 5)
+    monkeypatch.setattr("audit.topology.units._ENTRIES_AT_A_TIME", entries)
+    assert np.array_equal(unit_status(flags, births, labels, 5), expected)
+    assert unit_status(flags[:, :0], births[:, :0], labels, 5).shape == (5, 0)

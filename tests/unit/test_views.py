@@ -22,6 +22,7 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.forward import stream_maps
 from audit.network.layers import choose_layers
+from audit.network.running import lay_out
 from audit.network.saving import write_weights
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
@@ -145,8 +146,11 @@ def test_view_gives_the_sample_in_order_and_in_batches(view):
 
 def test_view_logits_are_the_networks_outputs(view):
     module = network().eval()
+    layout = lay_out(module, torch.zeros(1, 1, SIDE, SIDE))
+    assert layout == view.memory_format == torch.channels_last
     with torch.inference_mode():
-        expected = torch.cat([module(images) for images, _ in view.batches()])
+        images = [batch.clone(memory_format=layout) for batch, _ in view.batches()]
+        expected = torch.cat([module(batch) for batch in images])
     np.testing.assert_array_equal(view.logits(), expected.numpy())
     assert view.logits().shape == (30, 10)
 
@@ -478,3 +482,57 @@ def test_key_does_not_change_with_names_and_places(tmp_path):
     moved = tmp_path / "elsewhere.safetensors"
     changes = {"name": "other", "weights": moved, "dataset_options": {"root": "/moved"}}
     assert keys_of(dataset_locations=("root",), **changes) == keys_of()
+
+
+def test_view_computes_in_the_precision_that_is_asked_for(weights, tmp_path):
+    def births_in(precision):
+        subject = subject_of(weights, precision=precision)
+        view = CheckpointView(
+            subject, Store(tmp_path / "cache"), Wanted(("cubical",)), Registry(PLUGINS)
+        )
+        assert view.logits().dtype == np.float32
+        assert not torch.is_autocast_enabled("cpu")
+        return view.logits(), view.births("cubical")
+
+    (full, births), (half, rounded) = births_in("float32"), births_in("bfloat16")
+    assert not np.array_equal(full, half)
+    np.testing.assert_allclose(half, full, atol=0.05)
+    tied = [[layer.tied_rate for layer in layers] for layers in (births, rounded)]
+    assert all(one < two for one, two in zip(*tied, strict=True))
+
+
+def test_view_finds_a_batch_size_by_rule_whose_results_are_those_of_that_size(weights, tmp_path):
+    def view_with(batch_size):
+        subject = subject_of(weights, batch_size=batch_size)
+        return CheckpointView(
+            subject, Store(tmp_path / "cache"), Wanted(("cubical",)), Registry(PLUGINS)
+        )
+
+    auto, given = view_with("auto"), view_with(64)
+    np.testing.assert_array_equal(auto.logits(), given.logits())
+    assert auto.batch_size == given.batch_size == 64
+
+
+def test_view_of_a_network_that_needs_the_usual_order_leaves_it(store):
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+            self.relu, self.head = nn.ReLU(), nn.Linear(4 * 28 * 28, 10)
+
+        def forward(self, images):
+            return self.head(self.relu(self.two(self.one(images))).view(len(images), -1))
+
+    view = view_of(Viewing, store)
+    assert view.logits().shape == (30, 10)
+    assert view.memory_format == torch.contiguous_format
+    assert len(view.births("cubical")) == 1
+
+
+def test_what_a_measure_computes_does_not_depend_on_earlier_passes(weights, store):
+    def scores():
+        view = CheckpointView(subject_of(weights), store, Wanted(), Registry(PLUGINS))
+        view.logits()
+        return torch.cat([view.scores(images) for images, _ in view.batches()])
+
+    assert torch.equal(scores(), scores())  # the second one makes no pass
