@@ -118,6 +118,7 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if result.run.get("overlap"):
         click.echo()
         tell_overlap(result.run["overlap"])
+    print_checkpoint_notes(result)
     print_doubts(result.doubts, result.notes)
     for name, reason in result.failed.items():
         click.echo(f"\nfailed: {name}: {reason}")
@@ -141,6 +142,16 @@ def tell_overlap(overlap: dict[str, Any] | None) -> None:
             click.echo(f"  {kind:10}   {training} = {held_out}{apart}")
     if overlap["unreadable"]:
         click.echo(f"  {len(overlap['unreadable'])} held-out images cannot be read")
+
+
+def print_checkpoint_notes(result: AuditResult, most: int = 8) -> None:
+    """Print what was chosen or converted on the way, those that hold of most checkpoints first."""
+    found = sorted(result.checkpoint_notes.items(), key=lambda item: -len(item[1]))
+    for number, (note, names) in enumerate(found[:most]):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        click.echo(f"{'' if number else chr(10)}{note}: {', '.join(names[:3])}{more}")
+    if len(found) > most:
+        click.echo(f"… and {len(found) - most} more notes, in run.json")
 
 
 def print_doubts(doubts: Mapping[str, Sequence[str]], notes: Sequence[str]) -> None:

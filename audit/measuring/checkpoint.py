@@ -150,7 +150,7 @@ class CheckpointView(NetworkView):
     def _laid_out(self) -> tuple[nn.Module, torch.memory_format]:
         """The network, and the memory format in which it runs."""
         subject = self._subject
-        module = frozen(self._network()).to(subject.device)
+        module = frozen(self._network().float()).to(subject.device)
         blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
         return module, lay_out(module, blank)
 

@@ -43,7 +43,7 @@ def plain(module: Any) -> nn.Module:
 
 
 def frozen(module: nn.Module) -> nn.Module:
-    """The network in eval mode, in float32, its parameters without gradients.
+    """The network in eval mode, its parameters without gradients.
 
     Raises:
         CheckpointError: It is not initialised.
@@ -56,7 +56,7 @@ def frozen(module: nn.Module) -> nn.Module:
             )
         if not isinstance(module, torch.jit.ScriptModule):
             parameter.requires_grad_(False)
-    return module.float().eval()
+    return module.eval()
 
 
 def is_scripted(module: nn.Module) -> bool:

@@ -53,6 +53,15 @@ class AuditResult:
         return {name: reasons for name, reasons in found.items() if name not in failed}
 
     @property
+    def checkpoint_notes(self) -> dict[str, list[str]]:
+        """What was chosen, converted or left out on the way → the checkpoints that it holds of."""
+        found: dict[str, list[str]] = {}
+        for entry in self.run.get("checkpoints") or ():
+            for note in entry.get("notes") or ():
+                found.setdefault(str(note), []).append(str(entry["checkpoint"]))
+        return found
+
+    @property
     def notes(self) -> list[str]:
         """What is to be known of the training set before any number is believed."""
         return [str(note) for note in self.run.get("dataset", {}).get("notes") or ()]

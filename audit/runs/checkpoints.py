@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from audit.errors import CheckpointError, ConfigError
 from audit.network.digests import files_digest, state_digest
+from audit.network.plain import plain
 from audit.network.weights import content_digest
 from audit.network.weights.folders import WHOLE, stem, weights_in
 from audit.plugin import ModelEntry
@@ -62,7 +63,7 @@ def settle_weights(
     files = source.reads(model, args)
     if files is not None:
         return Settled(None, files_digest(files), False)
-    return Settled(None, state_digest(source.create(model, args, True)), True)
+    return Settled(None, state_digest(plain(source.create(model, args, True))), True)
 
 
 def expand_checkpoints(config: AuditConfig) -> list[Expanded]:

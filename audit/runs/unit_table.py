@@ -148,6 +148,8 @@ def _plain_copy(given: object) -> nn.Module | None:
     """A copy of a network in memory, or of an exported program's; None for anything else."""
     if isinstance(given, torch.export.ExportedProgram):
         return plain(given)
+    if isinstance(given, torch.jit.ScriptModule):
+        return given  # a copy has other parameters; its outputs are all that is asked for
     return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
 
 

@@ -449,7 +449,7 @@ def test_fault_26_an_input_of_another_size_costs_a_row_with_the_size(audit):
         "the network cannot take images of input_size = [1, 20, 20], but it can those of "
         "[1, 16, 16]: set input_size in transform of [dataset] to the size it was trained with, or "
         "model_args (such as img_size or in_chans) to this one; it raised RuntimeError: mat1 and "
-        "mat2 shapes cannot be multiplied (1x648 and 392x3)"
+        "mat2 shapes cannot be multiplied (5x648 and 392x3)"
     )
 
 

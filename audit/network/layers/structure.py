@@ -47,11 +47,13 @@ class Seen:
         place: Where.
         reading: How it is read as maps; None where it is none.
         sources: Positions of those that were given there, among all that were seen before.
+        weighted: Whether a module with weights has run by then.
     """
 
     place: Place
     reading: Reading | None
     sources: tuple[int, ...]
+    weighted: bool = True
 
     @property
     def size(self) -> Size | None:
@@ -75,6 +77,9 @@ def observe(module: nn.Module, images: Tensor) -> list[Seen]:
     """
     size = (int(images.shape[-2]), int(images.shape[-1]))
     modules = dict(module.named_modules())
+    with_weights = {
+        path for path, part in modules.items() if path and next(part.parameters(), None) is not None
+    }
     found: list[Seen] = []
     # A tensor that several modules hand on is known by the outermost, which is the last to do so.
     made: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -91,9 +96,11 @@ def observe(module: nn.Module, images: Tensor) -> list[Seen]:
         )
         values = output.dequantize() if output.is_quantized else output
         reading = sound_reading(values, size, channels_first)
-        if reading is not None and _channels_first(reading) == tuple(images.shape[1:]):
-            reading = None  # the image itself
-        found.append(Seen(place, reading, sources))
+        if place.function and reading and _channels_first(reading) == tuple(images.shape[1:]):
+            reading = None  # the image itself, such as a copy of it
+        before_weights = found[-1].weighted if found else False
+        weighted = before_weights or place.path in with_weights or "conv" in place.function
+        found.append(Seen(place, reading, sources, weighted))
         made[id(output)] = (weakref.ref(output), len(found) - 1)
 
     again = images.clone()  # networks may change their input in place
@@ -115,8 +122,14 @@ def ends(seen: Sequence[Seen]) -> list[LayerSpec]:
         for index in shrinking
         if not any(_is_inside(seen[index].place, seen[other].place) for other in shrinking)
     ]
-    found = {max(i for i in seen[index].sources if seen[i].size) for index in outermost}
+    found = {_given(seen, index) for index in outermost if not seen[index].place.function}
+    # Of functions, a block is not known: of all that make maps of one size smaller, such as those
+    # of a block and of its shortcut, the first is given what comes out of the block before.
+    functions = [_given(seen, index) for index in outermost if seen[index].place.function]
+    found |= set({seen[index].size: index for index in sorted(functions, reverse=True)}.values())
     last = [index for index, one in enumerate(seen) if one.size][-1:]
+    # A network may prepare its images itself; maps begin after the first weights, if there are any.
+    found = {index for index in found if seen[index].weighted} or found
     if len({seen[index].size for index in (*found, *last)}) == 1:  # as in vision transformers
         blocks = _blocks(seen)
         if blocks:
@@ -127,6 +140,11 @@ def ends(seen: Sequence[Seen]) -> list[LayerSpec]:
 def _channels_first(reading: Reading) -> tuple[int, ...]:
     """Shape of one image's output, if channels come first; else no shape."""
     return (reading.units, reading.height, reading.width) if reading.layout == "NCHW" else ()
+
+
+def _given(seen: Sequence[Seen], index: int) -> int:
+    """The position of the last maps that were given to a place."""
+    return max(source for source in seen[index].sources if seen[source].size)
 
 
 def _area(size: Size) -> int:
