@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--again", type=Path, help="take the architectures of an earlier result")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    families = sorted(options.only or timm.list_modules())
+    families = options.only or sorted(timm.list_modules())
     if options.again:
         known = json.loads(options.again.read_text("utf-8"))["families"]
         chosen = {family: known[family]["architecture"] for family in families}
