@@ -152,14 +152,15 @@ def _area(size: Size) -> int:
 
 
 def _only_shrinks(seen: Sequence[Seen], one: Seen, inside: Mapping[str, set[Size]]) -> bool:
-    """Whether smaller maps come out of a place than go in, and none of a third size in between."""
+    """Whether half as large maps come out of a place, or less, and none of a third size inside."""
     given = [size for index in one.sources if (size := seen[index].size) is not None]
     function = one.place.function
     if one.size is None or not given or (function and not any(s in function for s in _SHRINKING)):
         return False
     largest = max(given, key=_area)
     between = set() if one.place.function else inside.get(one.place.path, set())
-    return _area(one.size) < _area(largest) and between <= {one.size, largest}
+    # A convolution without padding cuts off a border, which ends no stage.
+    return 2 * _area(one.size) <= _area(largest) and between <= {one.size, largest}
 
 
 def _sizes_inside(seen: Sequence[Seen]) -> dict[str, set[Size]]:
