@@ -149,7 +149,8 @@ def print_checkpoint_notes(result: AuditResult, most: int = 8) -> None:
     found = sorted(result.checkpoint_notes.items(), key=lambda item: -len(item[1]))
     for number, (note, names) in enumerate(found[:most]):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        click.echo(f"{'' if number else chr(10)}{note}: {', '.join(names[:3])}{more}")
+        shown = f"note on {', '.join(names[:3])}{more}: {note}"
+        click.echo(shown if number else f"\n{shown}")
     if len(found) > most:
         click.echo(f"… and {len(found) - most} more notes, in run.json")
 

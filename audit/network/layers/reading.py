@@ -185,7 +185,7 @@ def reading_as(tensor: Tensor, maps: Tensor, rounding: float = 0.0) -> Reading |
     """
     n, units, height, width = maps.shape
     extra = tensor.numel() - maps.numel()
-    if len(tensor) != n or not tensor.dtype.is_floating_point or extra < 0:
+    if tensor.ndim < 3 or len(tensor) != n or not tensor.is_floating_point() or extra < 0:
         return None
 
     def fits(reading: Reading) -> bool:
@@ -199,7 +199,7 @@ def reading_as(tensor: Tensor, maps: Tensor, rounding: float = 0.0) -> Reading |
                 reading = Reading(layout[0], height, width, units)
                 if fits(reading):
                     return reading
-    if tensor.ndim < 3 or tensor.shape[-1] != units:
+    if tensor.shape[-1] != units:
         return None
     n_prefix = extra // (n * units)
     if tensor.ndim == 3 and n_prefix <= _MOST_PREFIX_TOKENS:
