@@ -326,6 +326,17 @@ def test_stage_ends_of_other_networks_are_what_goes_into_a_smaller_size(name, si
     assert found[: len(expected)] == expected
 
 
+def test_layers_do_not_depend_on_memory(monkeypatch):
+    module = timm.create_model("test_resnet", num_classes=5).eval()
+
+    def full(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "forward_intermediates", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        choose_layers(module, images(64, 64))
+
+
 def test_stage_ends_may_be_functions():
     def run(self, x):
         x = functional.relu(self.one(x))

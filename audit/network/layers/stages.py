@@ -18,6 +18,7 @@ from audit.network.layers import structure
 from audit.network.layers.reading import Locality, locality, reading_as
 from audit.network.layers.spec import LayerSpec, Reading
 from audit.network.places import Place, watched
+from audit.network.running import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -111,11 +112,15 @@ def _references(module: nn.Module, images: Tensor) -> list[_Reference] | None:
         indices = thinned([tuple(maps.shape[-2:]) for maps in first])
         plain = _intermediates(module, images[:2], indices=indices)
         shown = _intermediates(module, images, indices=indices)
-    except _REFUSALS:
+    except _REFUSALS as error:
+        if is_out_of_memory(error):
+            raise  # which layers are taken must not depend on memory
         return None
     try:
         normed = _intermediates(module, images[:2], indices=indices, norm=True)
-    except _REFUSALS:
+    except _REFUSALS as error:
+        if is_out_of_memory(error):
+            raise
         normed = plain
     return [
         _Reference(maps, also, locality(all_five))
@@ -249,7 +254,9 @@ def _norm_of(
     for path in norms:
         try:
             found = module.get_submodule(path).forward(output.clone())
-        except (RuntimeError, TypeError, ValueError):
+        except _REFUSALS as error:
+            if is_out_of_memory(error):
+                raise
             continue
         if isinstance(found, torch.Tensor) and found.shape == output.shape:
             again = reading_as(found, reference.normed, 1e-5)
