@@ -5,16 +5,18 @@ A plugin is a module named by an entry point in the group `genaudit`. It impleme
 `MeasureEntry`, `HeldOutEntry`, `EngineEntry`, `ReporterEntry`. A measure is given a `TrainView`.
 
 Beside this package a plugin may use `audit.arrays` and `audit.errors`, `audit.topology` (birth
-levels, entropy, unit tables), `audit.data` (decoding, transforms, seeded order of images) and
-`audit.files` (files that are there whole or not at all); in its tests `audit.conformance`, which
-checks that it keeps its promises. The rest of `audit` is not for plugins, and a test holds the
-shipped ones to that.
+levels, entropy, unit tables), `audit.data` (decoding, transforms, seeded order of images),
+`audit.transforms` (networks with other weights that compute the same function) and `audit.files`
+(files that are there whole or not at all); in its tests `audit.conformance`, which checks that it
+keeps its promises. The rest of `audit` is not for plugins, and a test holds the shipped ones to
+that.
 """
 
 from __future__ import annotations
 
 from audit.plugin.datasets import DataConfig, ImageSplit, Split
 from audit.plugin.entries import (
+    Change,
     Cost,
     DatasetEntry,
     EngineEntry,
@@ -53,6 +55,7 @@ __all__ = [
     "Status",
     "Direction",
     "Invariance",
+    "Change",
     "Cost",
     "TrainView",
     "Layer",

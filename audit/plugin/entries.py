@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 Invariance: TypeAlias = Literal["node-wise", "layer-uniform", "none"]
 Cost: TypeAlias = Literal["weights", "forward", "topology", "backward"]
+Change: TypeAlias = Literal[
+    "permutation",
+    "folding",
+    "image-order",
+    "batch-size",
+    "duplicates",
+    "relabelling",
+    "dtype",
+    "device",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +45,15 @@ class MeasureEntry:
         version: Changes whenever a published number moves.
         direction: Which values predict better generalization.
         invariance: The weight rescalings that leave it unchanged (evaluation.md).
+        varies_with: Which other changes that keep the network's predictions, or only the order and
+            number of its images, move it: channels in another order, BatchNorm folded, images in
+            another order, another batch size, every image twice, classes under other numbers,
+            float32 for float64, another device. It must survive all that it does not name.
         cost: The dearest thing it needs.
+        formula: In one line of plain characters, such as "−Σ p log p".
+        claim: Who claims the direction and on what evidence: a paper, or what we measured.
+        weakness: What it is known to miss or to mistake, in a sentence.
+        needs: What a network or a configuration must have for it, in words; empty if nothing.
         source: Paper, equation, and every deviation.
         unit: Of the number, such as "nats"; empty for counts and plain numbers.
         parts: What else `compute` may give beside "".
@@ -59,6 +77,11 @@ class MeasureEntry:
     direction: Direction
     invariance: Invariance
     cost: Cost
+    varies_with: tuple[Change, ...] = ()
+    formula: str = ""
+    claim: str = ""
+    weakness: str = ""
+    needs: str = ""
     source: str = ""
     unit: str = ""
     parts: tuple[Part, ...] = ()

@@ -22,6 +22,7 @@ class Part:
         name: The suffix `compute` gives it, or a pattern with `*`, such as "layer_*".
         summary: One line: what quantity it is.
         direction: Which values predict better generalization; its own, not the measure's.
+        claim: Who claims that direction and on what evidence, where it is not the measure's own.
         judged: Whether it is set against accuracies and ranked by. Every judged column makes the
             others' p-values larger (Holm), so judge what stands for a claim of its own.
         by_depth: Whether it is one of a series over layers, from shallow to deep; reports draw
@@ -31,6 +32,7 @@ class Part:
     name: str
     summary: str
     direction: Direction = "none"
+    claim: str = ""
     judged: bool = False
     by_depth: bool = False
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"files", "processors"},
     {"topology"},
     {"plugin"},
-    {"store", "data", "network", "statistics"},
+    {"store", "data", "network", "statistics", "transforms"},
     {"measuring", "folder"},
     {"conformance", "correlation", "ranking"},
     {"runs"},
@@ -24,7 +24,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
-FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files"}
+FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "transforms"}
 
 #: Library → where alone it may be imported.
 OWNERS = {
