@@ -1,13 +1,29 @@
 """Networks with other weights that compute the same function: rescaled, folded, permuted.
 
 What a measure must not notice, if it is to judge functions and not the way they are written down.
-All work on what a network computes on one image, so on any that runs:
+All read what a network computes on one image, operation by operation, so they hold for any network
+that runs; all prove at the end that outputs agree, and beside each stands what it does:
 
-- `folding`: BatchNorm put into the convolution or linear map before it
+- `scaling`: weights in other scales: `rescale`, and its factors `scales`
+- `permutation`: channels in another order: `permute_channels`, and its `orders`; classes in
+  another order: `relabel_classes`
+- `folding`: BatchNorm put into the map before it: `fold_batchnorm`, and its `folds`
 """
 
 from __future__ import annotations
 
 from audit.transforms.folding import Folds, fold_batchnorm, folds
+from audit.transforms.permutation import orders, permute_channels, relabel_classes
+from audit.transforms.scaling import How, rescale, scales
 
-__all__ = ["Folds", "fold_batchnorm", "folds"]
+__all__ = [
+    "Folds",
+    "How",
+    "fold_batchnorm",
+    "folds",
+    "orders",
+    "permute_channels",
+    "relabel_classes",
+    "rescale",
+    "scales",
+]

@@ -43,7 +43,7 @@ class Atoms:
 
     def tie(self, one: Tensor, other: Tensor) -> None:
         """Let two tensors of atoms be equal, element by element."""
-        shape = torch.broadcast_shapes(one.shape, other.shape)
+        shape = (one + other).shape
         a, b = one.expand(shape), other.expand(shape)
         pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
         pairs = pairs[:, (pairs != ANY).all(0) & (pairs[0] != pairs[1])]

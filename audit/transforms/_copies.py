@@ -83,6 +83,16 @@ class WorkingCopy:
                 )
 
 
+def changeable(network: nn.Module) -> set[str]:
+    """Names of the numbers that a network stores: parameters and buffers of its state."""
+    stored = {id(tensor) for tensor in network.state_dict(keep_vars=True).values()}
+    return {
+        name
+        for name, tensor in named_tensors(network)
+        if tensor.is_floating_point() and id(tensor) in stored
+    }
+
+
 def _refuse(network: nn.Module) -> None:
     """Networks whose weights cannot be changed one by one."""
     for path, module in network.named_modules():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from audit.errors import ConfigError, UnavailableError
 from audit.transforms._atoms import ONE
-from audit.transforms._copies import WorkingCopy
+from audit.transforms._copies import WorkingCopy, changeable
 from audit.transforms._scale_rules import RULES
 from audit.transforms._scales import Scales
 from audit.transforms._trace import named_tensors
@@ -135,18 +135,12 @@ class _Factors:
 
 def _scales(copy: WorkingCopy) -> Scales:
     """The atoms of a network, with weights that are used in more ways than one left as they are."""
-    kept = copy.module.state_dict(keep_vars=True)
-    stored = {id(tensor) for tensor in kept.values()}
-    changeable = {
-        name
-        for name, tensor in named_tensors(copy.module)
-        if tensor.is_floating_point() and id(tensor) in stored
-    }
+    names = changeable(copy.module)
     while True:
-        found = Scales(copy.trace, changeable, RULES)
+        found = Scales(copy.trace, names, RULES)
         if not found.broken:
             return found
-        changeable -= found.broken
+        names -= found.broken
 
 
 def _drawn(found: Scales, seed: int, powers_of_two: bool, largest: float) -> Tensor:
