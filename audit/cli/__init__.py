@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
     "layers": "audit.cli.layers",
+    "invariance": "audit.cli.invariance",
     "plugins": "audit.cli.plugins",
     "cache": "audit.cli.cache",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from audit.arrays import Features, Logits
-from audit.conformance.views import ReferenceNetwork, reference_view, rescaled
-from audit.errors import PluginError, UnavailableError
+from audit.conformance.invariance import check_invariance
+from audit.conformance.setting import reference_setting
+from audit.conformance.values import same, values_of
+from audit.errors import PluginError
 from audit.plugin import (
     Cost,
     DataConfig,
@@ -24,7 +25,6 @@ from audit.plugin import (
     Layer,
     MeasureEntry,
     Reducer,
-    Status,
     TrainView,
     Value,
 )
@@ -33,7 +33,6 @@ from audit.topology import Filtration, LayerBirths
 R = TypeVar("R", bound=Reducer)
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
-_PART: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*(\.[a-z0-9]+(_[a-z0-9]+)*)*")
 _COSTS: Final = get_args(Cost)
 
 
@@ -55,12 +54,12 @@ def check_measure(entry: MeasureEntry, view: TrainView | None = None) -> dict[st
         PluginError: A promise that is not kept.
     """
     _check_description(entry)
-    watched = _WatchedView(view or reference_view())
+    watched = _WatchedView(view or reference_setting().view())
     before = _state(watched.module)
-    first = _values(entry, watched)
+    first = values_of(entry, watched)
     _check_untouched(entry, before, _state(watched.module))
     _check_asked(entry, watched)
-    second = _values(entry, watched)
+    second = values_of(entry, watched)
     if list(first) != list(second):
         raise PluginError(
             f"measure {entry.name!r} must give the same parts every time; it gave "
@@ -68,53 +67,13 @@ def check_measure(entry: MeasureEntry, view: TrainView | None = None) -> dict[st
         )
     _check_parts(entry, first)
     for part, value in first.items():
-        if not _same(value, second[part], rtol=0):
+        if not same(value, second[part], rtol=0):
             raise PluginError(
                 f"measure {entry.name!r} must give the same number every time (take randomness "
                 f"from view.generator); part {part!r} was {value}, then {second[part]}"
             )
     check_invariance(entry)
     return first
-
-
-def check_invariance(entry: MeasureEntry) -> None:
-    """Check the declared invariance on the reference network; exact for powers of two.
-
-    "node-wise" must survive every positive rescaling, "layer-uniform" a single factor per layer,
-    but not one per unit, and "none" must change. A measure that has no number there, such as one
-    that needs the initial weights, is not judged.
-
-    Raises:
-        PluginError: The measure changes where it must not, or never changes though it is declared
-            to.
-    """
-    network = ReferenceNetwork()
-    before = _values(entry, reference_view(network))
-    if all(value.status != "ok" for value in before.values()):
-        return
-
-    def change(how: Any, powers_of_two: bool = True) -> str:
-        """The first part that changes, with its numbers, or ""."""
-        other = rescaled(network, how, powers_of_two=powers_of_two)
-        after = _values(entry, reference_view(other))
-        rtol = 1e-9 if entry.cost == "topology" else 1e-4
-        for part, value in before.items():
-            if part not in after or not _same(value, after[part], rtol):
-                return f"{_column(entry, part)} goes from {value} to {after.get(part)}"
-        return ""
-
-    node_wise, uniform = change("node-wise"), change("layer-uniform")
-    if entry.invariance == "node-wise" and entry.cost != "topology":
-        # a factor that is no power of two rounds: values stay close, ties of maps may not
-        node_wise = node_wise or change("node-wise", powers_of_two=False)
-    found: Invariance = "none" if uniform else "layer-uniform" if node_wise else "node-wise"
-    if found == entry.invariance:
-        return
-    evidence = uniform or node_wise or "no part changes under node-wise rescaling"
-    raise PluginError(
-        f"measure {entry.name!r} declares invariance {entry.invariance!r}, but is {found!r} on the "
-        f"reference network: {evidence}"
-    )
 
 
 def _check_description(entry: MeasureEntry) -> None:
@@ -133,53 +92,6 @@ def _check_description(entry: MeasureEntry) -> None:
     for requirement, met in problems.items():
         if not met:
             raise PluginError(f"measure {entry.name!r}: {requirement}; the entry is {entry}")
-
-
-def _column(entry: MeasureEntry, part: str) -> str:
-    """Name of a part in the measures table."""
-    return f"{entry.name}.{part}" if part else entry.name
-
-
-def _values(entry: MeasureEntry, view: TrainView) -> dict[str, Value]:
-    """The parts of a measure, each a finite number or a reason."""
-    try:
-        measured = entry.compute(view)
-    except UnavailableError as error:
-        measured = Value.unavailable(str(error))
-    parts = measured if isinstance(measured, Mapping) else {"": measured}
-    if not parts:
-        raise PluginError(f"measure {entry.name!r} must give at least one part; it gave none")
-    for part, value in parts.items():
-        problem = _problem(part, value)
-        if problem:
-            raise PluginError(f"measure {entry.name!r}: {problem}")
-    return {part: Value.of(value) for part, value in parts.items()}
-
-
-def _problem(part: object, value: Any) -> str:
-    """What is wrong with one part, or ""."""
-    if not isinstance(part, str) or (part and not _PART.fullmatch(part)):
-        return f"a part must be named by lower-case words joined by '_'; found {part!r}"
-    if not isinstance(value, Value):
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            return f"part {part!r} must be a number or a Value; found {type(value).__name__}"
-        if not math.isfinite(value):
-            return f"part {part!r} is {value}: give Value.undefined with the reason"
-        return ""
-    if value.status not in get_args(Status):
-        return f"part {part!r} must have a status of {get_args(Status)}; found {value.status!r}"
-    if value.status == "ok" and not math.isfinite(value.value):
-        return f'part {part!r} is {value.value} with status "ok"'
-    if value.status != "ok" and (not value.reason.strip() or not math.isnan(value.value)):
-        return f"part {part!r} has no number, so it must be NaN with a reason; found {value}"
-    return ""
-
-
-def _same(a: Value, b: Value, rtol: float) -> bool:
-    """Whether two values are one."""
-    if a.status != b.status:
-        return False
-    return a.status != "ok" or math.isclose(a.value, b.value, rel_tol=rtol, abs_tol=rtol * 1e-3)
 
 
 class _WatchedView(TrainView):

@@ -1,12 +1,9 @@
-"""A training view of arrays in memory, and a small network that can be rescaled by hand."""
+"""A training view of arrays in memory."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +13,7 @@ from audit.errors import DataError
 from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import state_digest
 from audit.network.plain import frozen, plain
-from audit.plugin import PLAIN, Batch, DataConfig
+from audit.plugin import PLAIN, Batch, DataConfig, MeasureEntry
 
 
 class ArrayView(NetworkView):
@@ -35,6 +32,7 @@ class ArrayView(NetworkView):
         checkpoint: Name of the checkpoint.
         seed: Of every random choice.
         initial: The network before training.
+        measures: Those that will be asked for; what they declare is taken along on one pass.
 
     Raises:
         DataError: Images and labels do not fit each other.
@@ -53,8 +51,9 @@ class ArrayView(NetworkView):
         checkpoint: str = "arrays",
         seed: int = 0,
         initial: nn.Module | None = None,
+        measures: Sequence[MeasureEntry] = (),
     ) -> None:
-        super().__init__(Wanted())
+        super().__init__(Wanted.by(measures))
         self.labels = np.asarray(labels, np.int64)
         if images.ndim != 4 or self.labels.shape != (len(images),):
             raise DataError(
@@ -67,6 +66,7 @@ class ArrayView(NetworkView):
         self._module = frozen(plain(copy.deepcopy(module)))
         self.weights_digest = state_digest(self._module)
         self._images = images
+        self.device = images.device.type
         self._config = data_config
         self._layers = layers
         self._asked_batch_size = batch_size
@@ -98,100 +98,7 @@ class ArrayView(NetworkView):
 
     def stretches(self) -> Generator[Batch]:
         """Images and labels, in order."""
-        labels = torch.from_numpy(self.labels)
+        labels = torch.from_numpy(self.labels).to(self._images.device)
         for start in range(0, len(labels), self.batch_size):
             stop = min(start + self.batch_size, len(labels))
             yield Batch(PLAIN, np.arange(start, stop), labels[start:stop], self._images[start:stop])
-
-
-class ReferenceNetwork(nn.Module):
-    """Three convolutions with ReLU, average pooling and a linear map; no normalization.
-
-    Small enough to rescale by hand: see `rescaled`.
-
-    Args:
-        seed: Of its weights; the global random state is not used. The default spreads the
-            predictions on the images of `reference_view` over all three classes.
-    """
-
-    def __init__(self, seed: int = 68) -> None:
-        super().__init__()
-        # on no device, or the usual initialization would use the global random state
-        self.conv1 = nn.Conv2d(3, 6, 3, padding=1, device="meta")
-        self.conv2 = nn.Conv2d(6, 8, 3, padding=1, device="meta")
-        self.conv3 = nn.Conv2d(8, 8, 3, padding=1, device="meta")
-        self.head = nn.Linear(8, 3, device="meta")
-        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
-        self.pool = nn.MaxPool2d(2)
-        self.to_empty(device="cpu")
-        generator = np.random.default_rng(seed)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                fan_in = max(1, math.prod(parameter.shape[1:]))
-                drawn = generator.normal(size=tuple(parameter.shape)) / math.sqrt(fan_in / 2)
-                parameter.copy_(torch.from_numpy(drawn))
-            # or one class would win everywhere, by what all images have in common
-            self.head.weight.sub_(self.head.weight.mean(1, keepdim=True))
-            self.head.bias.mul_(0.1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Outputs, shape (n, 3)."""
-        features = self.relu1(self.conv1(images))
-        features = self.pool(self.relu2(self.conv2(features)))
-        logits: Tensor = self.head(self.relu3(self.conv3(features)).mean((2, 3)))
-        return logits
-
-
-def rescaled(
-    network: ReferenceNetwork,
-    how: Literal["node-wise", "layer-uniform"],
-    seed: int = 0,
-    powers_of_two: bool = True,
-) -> ReferenceNetwork:
-    """The same function with other weights: each ReLU's inputs times α > 0, its outputs times 1/α.
-
-    Args:
-        network: Left as it is.
-        how: "node-wise" draws one α per unit, "layer-uniform" one per layer.
-        seed: Of the factors.
-        powers_of_two: Whether α is 2 to an integer power, so that every product is exact.
-    """
-    network = copy.deepcopy(network)
-    generator = np.random.default_rng(seed)
-    layers: list[Any] = [network.conv1, network.conv2, network.conv3, network.head]
-    with torch.no_grad():
-        for layer, following in itertools.pairwise(layers):
-            n_units = len(layer.weight)
-            power = generator.uniform(-3, 3, n_units if how == "node-wise" else 1)
-            if powers_of_two:
-                power = np.where(power < 0, np.floor(power), np.ceil(power))
-            factor = torch.from_numpy(2.0**power).float().expand(n_units)
-            layer.weight *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
-            layer.bias *= factor
-            following.weight /= factor.reshape(1, -1, *[1] * (following.weight.ndim - 2))
-    return network
-
-
-def reference_view(network: ReferenceNetwork | None = None) -> ArrayView:
-    """A reference network on 24 images of 16 × 16 pixels, smoothed noise on plain colours.
-
-    The labels are what the reference network as it comes predicts, but for two images.
-
-    Args:
-        network: In its place, such as one that was `rescaled`.
-    """
-    generator = np.random.default_rng(1)
-    noise = torch.from_numpy(generator.random((24, 3, 18, 18))).float()
-    colours = torch.from_numpy(generator.random((24, 3, 1, 1))).float()
-    images = (nn.functional.avg_pool2d(noise, 3, 1) + 2 * colours) / 3
-    images = (images - 0.5) / 0.25
-    with torch.no_grad():
-        labels = ReferenceNetwork()(images).argmax(1).numpy()
-    labels[:2] = (labels[:2] + 1) % 3
-    return ArrayView(
-        network or ReferenceNetwork(),
-        images,
-        labels,
-        data_config=DataConfig((3, 16, 16), (0.5,) * 3, (0.25,) * 3),
-        checkpoint="reference",
-    )

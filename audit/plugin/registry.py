@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import importlib.metadata
 import inspect
@@ -200,23 +201,34 @@ class Registry:
     def select_measures(
         self, include: Sequence[str] = ("default",), exclude: Sequence[str] = ()
     ) -> list[MeasureEntry]:
-        """Measures by name; "default" and "all" stand for groups; baselines always come along.
+        """Measures as `named_measures` finds them; baselines always come along.
 
         Raises:
             ConfigError: A name nobody registered, or nothing left to compute.
         """
         chosen = {name for name, entry in self.measures.items() if entry.baseline}
-        for name in include:
+        chosen |= {entry.name for entry in self.named_measures(include)}
+        chosen -= {entry.name for entry in self.named_measures(exclude)}
+        if not chosen:
+            raise ConfigError("no measure is left: [measures] excludes every one it includes")
+        return [self.measures[name] for name in sorted(chosen)]
+
+    def named_measures(self, names: Sequence[str]) -> list[MeasureEntry]:
+        """Measures by name or pattern ("birth_*"); "default" and "all" stand for groups.
+
+        Raises:
+            ConfigError: A name nobody registered, or a pattern that fits none.
+        """
+        chosen: set[str] = set()
+        for name in names:
             if name == "all":
                 chosen |= set(self.measures)
             elif name == "default":
                 chosen |= {key for key, entry in self.measures.items() if entry.default}
+            elif found := fnmatch.filter(self.measures, name):
+                chosen |= set(found)
             else:
                 chosen.add(_look_up("measure", name, self.measures).name)
-        for name in exclude:
-            chosen.discard(_look_up("measure", name, self.measures).name)
-        if not chosen:
-            raise ConfigError("no measure is left: [measures] excludes every one it includes")
         return [self.measures[name] for name in sorted(chosen)]
 
     def direction(self, column: str) -> str:

@@ -1,0 +1,282 @@
+"""What moves a measure, and what does not: as declared, and as it is."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audit.conformance.changes import TRANSFORMS, changed
+from audit.conformance.networks import ReferenceResidual
+from audit.conformance.setting import Setting, reference_setting, setting_of
+from audit.conformance.values import column, values_of
+from audit.errors import AuditError, PluginError, UnavailableError
+from audit.plugin import MeasureEntry, TrainView, Value
+
+Outcome = Literal["same", "moves", "no value", "not tried"]
+
+#: Relative differences that count as none, in float64; and between float32 and float64.
+TOLERANCE: Final = 1e-4
+DTYPE_TOLERANCE: Final = 2e-2
+
+
+class Observation(NamedTuple):
+    """What a change did to a measure.
+
+    Attributes:
+        measure: Its name.
+        transform: The change.
+        declared: "same" or "moves": what the measure declares; "" for a change of one's own.
+        outcome: "same", "moves", "no value" (the measure has no number here, whose reason is the
+            note) or "not tried" (the network cannot be changed so; the note says why).
+        part: The column that moved most, relative to its size, or the measure's.
+        before: Its number.
+        after: Its number after the change.
+        note: Why there is nothing to compare.
+    """
+
+    measure: str
+    transform: str
+    declared: str
+    outcome: Outcome
+    part: str
+    before: float
+    after: float
+    note: str = ""
+
+
+def declared(entry: MeasureEntry, transform: str) -> str:
+    """Whether a measure says that a change moves it: "same" or "moves"; "" if it says nothing."""
+    if transform == "node-wise":
+        return "same" if entry.invariance == "node-wise" else "moves"
+    if transform == "layer-uniform":
+        return "moves" if entry.invariance == "none" else "same"
+    if transform in TRANSFORMS:
+        return "moves" if transform in entry.varies_with else "same"
+    return ""
+
+
+def observe(
+    entries: Sequence[MeasureEntry],
+    setting: Setting,
+    transforms: Sequence[str] = TRANSFORMS,
+    seed: int = 0,
+) -> Iterator[Observation]:
+    """What each change does to each measure, one change after the other.
+
+    Args:
+        entries: The measures.
+        setting: The network and its images; taken in float64.
+        transforms: Names of changes.
+        seed: Of what the changes draw.
+
+    Yields:
+        One observation for each pair. What cannot be tried says why; nothing is raised for it.
+    """
+    base = setting.to(torch.float64)
+    view = base.view(entries)
+    before = {entry.name: _attempted(entry, view) for entry in entries}
+    for transform in transforms:
+        try:
+            view = changed(base, transform, seed).view(entries)
+        except AuditError as error:
+            for entry in entries:
+                said = declared(entry, transform)
+                yield _none(entry, transform, said, "not tried", str(error))
+            continue
+        for entry in entries:
+            after = _attempted(entry, view)
+            yield compared(entry, transform, before[entry.name], after)
+
+
+def compared(
+    entry: MeasureEntry,
+    transform: str,
+    before: Mapping[str, Value],
+    after: Mapping[str, Value],
+) -> Observation:
+    """What a change did to a measure, from its parts before and after."""
+    said = declared(entry, transform)
+    if all(value.status != "ok" for value in before.values()):
+        reason = next(iter(before.values())).reason
+        return _none(entry, transform, said, "no value", reason)
+    tolerance = DTYPE_TOLERANCE if transform in ("dtype", "device") else TOLERANCE
+    sizes = {part: _difference(value, after.get(part), tolerance) for part, value in before.items()}
+    part = max(sizes, key=lambda part: sizes[part])
+    outcome: Outcome = "moves" if sizes[part] > 1 else "same"
+    now = after.get(part)
+    return Observation(
+        entry.name,
+        transform,
+        said,
+        outcome,
+        column(entry, part),
+        before[part].value,
+        math.nan if now is None else now.value,
+        "" if now is None else now.reason,
+    )
+
+
+def check_invariance(
+    measure: MeasureEntry | str,
+    model: nn.Module | None = None,
+    transform: str | Callable[[nn.Module, Tensor], nn.Module] | None = None,
+    *,
+    images: Tensor | None = None,
+    labels: Sequence[int] | np.ndarray | None = None,
+    layers: Sequence[str] = ("stages",),
+    seed: int = 0,
+) -> list[Observation]:
+    """Check that a measure is moved by what it declares, and by nothing else.
+
+    Args:
+        measure: A measure, or the name of one that is installed.
+        model: The network on which it is tried; by default two reference networks, on which every
+            change is a real one, so that also a change that is declared to move the measure and
+            does not is refused.
+        transform: One of `TRANSFORMS`; by default all. Or a function of one's own (network, image)
+            → a network that must give the measure the same number.
+        images: Prepared images, shape (n, channels, height, width); by default smoothed noise.
+        labels: Shape (n,); by default 0, 1, 2, 3, 0, ….
+        layers: Which layers feature maps are taken from.
+        seed: Of what the changes draw.
+
+    Returns:
+        What each change did.
+
+    Raises:
+        PluginError: A change does what the measure does not declare.
+        ConfigError: An unknown measure or change; no way to prepare images for the model.
+
+    Example:
+        >>> found = check_invariance("train_loss", transform="node-wise")
+        >>> found[0].outcome
+        'same'
+    """
+    entry = _registered(measure) if isinstance(measure, str) else measure
+    if model is None and not callable(transform):
+        wanted = TRANSFORMS if transform is None else (transform,)
+        found = [_on_reference(entry, name, seed) for name in wanted]
+        strict = True
+    else:
+        setting = _setting(model, images, labels, layers, seed)
+        if callable(transform):
+            found = [_after(entry, setting.to(torch.float64), transform)]
+        else:
+            wanted = TRANSFORMS if transform is None else (transform,)
+            found = list(observe([entry], setting, wanted, seed))
+        strict = False
+    for observation in found:
+        _judge(entry, observation, strict)
+    return found
+
+
+def _judge(entry: MeasureEntry, found: Observation, strict: bool) -> None:
+    """Raise where a change does what was not declared."""
+    if found.outcome not in ("same", "moves"):
+        return
+    expected = found.declared or "same"
+    if found.outcome == expected or (found.outcome == "same" and not strict):
+        return
+    evidence = (
+        f"{found.part} goes from {found.before:.8g} to {found.after:.8g}"
+        if found.outcome == "moves"
+        else "no part changes"
+    )
+    raise PluginError(
+        f"measure {entry.name!r} declares {_declaration(entry, found.transform)}, but under "
+        f"{found.transform!r} {evidence}{f' ({found.note})' if found.note else ''}"
+    )
+
+
+def _declaration(entry: MeasureEntry, transform: str) -> str:
+    """The field that speaks of a change."""
+    if transform in ("node-wise", "layer-uniform"):
+        return f"invariance {entry.invariance!r}"
+    return f"varies_with {entry.varies_with}"
+
+
+def _setting(
+    model: nn.Module | None,
+    images: Tensor | None,
+    labels: Sequence[int] | np.ndarray | None,
+    layers: Sequence[str],
+    seed: int,
+) -> Setting:
+    """What a user's own network is tried on."""
+    from audit.plugin.registry import installed
+
+    if model is None:
+        return reference_setting()
+    source = installed().recognised_source(model)
+    config = source.data_config(model, {}) if source is not None else None
+    return setting_of(model, config, images=images, labels=labels, layers=layers, seed=seed)
+
+
+def _after(
+    entry: MeasureEntry, setting: Setting, transform: Callable[[nn.Module, Tensor], nn.Module]
+) -> Observation:
+    """What a change of the user's own does."""
+    name = getattr(transform, "__name__", type(transform).__name__)
+    network = transform(copy.deepcopy(setting.network), setting.images[:1])
+    other = dataclasses.replace(setting, network=network)
+    before = values_of(entry, setting.view())
+    return compared(entry, name, before, values_of(entry, other.view()))
+
+
+def _on_reference(entry: MeasureEntry, transform: str, seed: int) -> Observation:
+    """What a change does on the reference network on which it is a real one."""
+    try:
+        before, after = _reference_views(transform, seed)
+    except UnavailableError as error:
+        return _none(entry, transform, declared(entry, transform), "not tried", str(error))
+    return compared(entry, transform, _attempted(entry, before), _attempted(entry, after))
+
+
+@functools.lru_cache(maxsize=64)
+def _reference_views(transform: str, seed: int) -> tuple[TrainView, TrainView]:
+    """The reference network before and after a change; remembered, with what views remember."""
+    chain = transform in ("node-wise", "layer-uniform")
+    base = reference_setting(None if chain else ReferenceResidual()).to(torch.float64)
+    return base.view(), changed(base, transform, seed).view()
+
+
+def _registered(name: str) -> MeasureEntry:
+    """An installed measure."""
+    from audit.plugin.registry import installed
+
+    return installed().named_measures([name])[0]
+
+
+def _attempted(entry: MeasureEntry, view: TrainView) -> dict[str, Value]:
+    """The parts of a measure; a single failed one where it raises."""
+    try:
+        return values_of(entry, view)
+    except PluginError:
+        raise
+    except AuditError as error:
+        return {"": Value(math.nan, "failed", str(error))}
+
+
+def _none(
+    entry: MeasureEntry, transform: str, said: str, outcome: Outcome, note: str
+) -> Observation:
+    """An observation without numbers."""
+    return Observation(entry.name, transform, said, outcome, entry.name, math.nan, math.nan, note)
+
+
+def _difference(before: Value, after: Value | None, tolerance: float) -> float:
+    """How far two values are apart, in units of what counts as none."""
+    if after is None or before.status != after.status:
+        return math.inf
+    if before.status != "ok":
+        return 0.0
+    allowed = tolerance * max(abs(before.value), abs(after.value), 1e-2)
+    return abs(before.value - after.value) / allowed

@@ -1,0 +1,88 @@
+"""Which changes of a network move which measures, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from audit.conformance.changes import TRANSFORMS
+from audit.conformance.invariance import Observation, observe
+from audit.conformance.setting import setting_of
+from audit.data.transform import resolve_data_config
+from audit.errors import unknown_name
+from audit.network.fitting import fit_weights
+from audit.network.plain import frozen, plain
+from audit.network.threads import one_math_thread
+from audit.network.weights import read_weights
+from audit.plugin.registry import installed
+
+#: (declared, outcome) → the sign that stands for it.
+SIGNS: Final = {
+    ("same", "same"): "=",
+    ("moves", "moves"): "~",
+    ("same", "moves"): "!",
+    ("moves", "same"): ".",
+}
+
+
+def invariance_table(
+    model: str,
+    measures: Sequence[str] = ("all",),
+    changes: Sequence[str] = (),
+    *,
+    weights: Path | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    transform: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What each change does to each measure on one network.
+
+    Args:
+        model: A reference that a model source understands, such as "resnet18".
+        measures: Names of measures, patterns, "default" or "all".
+        changes: Of `audit.conformance.TRANSFORMS`; none for all.
+        weights: A weights file; by default the weights are random.
+        model_args: Passed on to the model.
+        transform: Overrides of its data configuration, such as `input_size`.
+        seed: Of what the changes draw.
+
+    Returns:
+        One row per change and measure: measure, change, declared ("same" or "moves"), outcome
+        ("same", "moves", "no value", "not tried"), part, before, after, note.
+
+    Raises:
+        ConfigError: An unknown model, measure or change.
+        CheckpointError: The weights do not fit.
+    """
+    for name in changes:
+        if name not in TRANSFORMS:
+            raise unknown_name("change", name, TRANSFORMS, hint="known: " + ", ".join(TRANSFORMS))
+    registry = installed()
+    entries = registry.named_measures(list(measures))
+    source = registry.model_source(model)
+    args = dict(model_args or {})
+    with one_math_thread():
+        network = frozen(plain(source.create(model, args, False)))
+        if weights is not None:
+            fit_weights(network, read_weights(weights), weights, model, source.adapt)
+        config = resolve_data_config(source, network, args, transform or {})
+        setting = setting_of(network, config, seed=seed)
+        found = list(observe(entries, setting, changes or TRANSFORMS, seed))
+    table = pd.DataFrame(found, columns=Observation._fields)
+    return table.rename(columns={"transform": "change"})
+
+
+def invariance_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per measure and a column of signs per change, from an `invariance_table`."""
+    outcome_signs = {"no value": "–", "not tried": "?"}
+    signs = [
+        outcome_signs.get(row.outcome) or SIGNS.get((row.declared, row.outcome), "")
+        for row in table.itertuples()
+    ]
+    cells = table.assign(sign=signs)
+    matrix = cells.pivot(index="measure", columns="change", values="sign")
+    order = [name for name in TRANSFORMS if name in matrix.columns]
+    return matrix[order].reset_index().rename_axis(columns=None)
