@@ -7,7 +7,8 @@
 - `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `unit_table`: one network looked at closely.
-- `layer_table`: the layers of an architecture, and what they cost.
+- `layer_table`: the layers of an architecture, and what they cost. `invariance_table`: which
+  changes of a network move which measures.
 
 Not named `run`: the function `audit.run` is public, and importing a folder of that name would put
 the module in its place.
