@@ -65,7 +65,8 @@ def h_score(features: Features, labels: Labels) -> Value | float:
     """Between-class variance of the features in units of their variance, summed over directions.
 
     tr(cov(f)⁺ cov(E[f | y])), in [0, c − 1]; c − 1 is perfect separation by a linear map. Undefined
-    where the centred features of n different images have rank n − 1: it is then c − 1 whatever they are.
+    where the centred features of n different images have rank n − 1: it is then c − 1 whatever they
+    are.
 
     Source:
         Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning,
