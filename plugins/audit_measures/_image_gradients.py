@@ -124,7 +124,7 @@ def activations(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str,
 
     paths = {path for path, _ in wanted}
     handles = [
-        part.register_forward_hook(see(path))  # type: ignore[arg-type]
+        part.register_forward_hook(see(path))
         for path, part in network.named_modules()
         if path in paths
     ]

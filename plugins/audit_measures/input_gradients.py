@@ -36,6 +36,7 @@ class InputGradients(ScoreReducer):
 
     def update(self, batch: Batch, scores: Tensor) -> None:
         """Keep of each image: |∇ loss|, and estimates of |J|² of probabilities and of scores."""
+        import torch
         from torch.nn import functional
 
         with differentiating(batch.images.device.type):
@@ -50,7 +51,7 @@ class InputGradients(ScoreReducer):
                 squares = [
                     self._squares((output * drawn[:, k]).sum(1), images) for k in range(PROJECTIONS)
                 ]
-                rows.append(found.shape[1] * sum(squares) / PROJECTIONS)
+                rows.append(found.shape[1] * torch.stack(squares).mean(0))
         self._kept.append(np.stack([row.detach().cpu().numpy() for row in rows]))
 
     def _squares(self, numbers: Tensor, images: Tensor) -> Tensor:

@@ -86,6 +86,13 @@ def test_gradients_of_a_network_without_them_are_unavailable(measure):
     )
 
 
+def changed_in_place():
+    """A sum that cannot be differentiated: what was needed for it has been changed."""
+    hidden = torch.ones(2, requires_grad=True).relu()
+    hidden += 1
+    return hidden.sum()
+
+
 def test_an_operation_without_a_derivative_is_unavailable_and_other_errors_are_raised():
     with pytest.raises(UnavailableError) as caught, differentiating("cpu"):
         raise RuntimeError("derivative for aten::frexp is not implemented\nmore")
@@ -94,11 +101,9 @@ def test_an_operation_without_a_derivative_is_unavailable_and_other_errors_are_r
         "needs a network without such operations, not quantised"
     )
     with pytest.raises(UnavailableError) as caught, differentiating("cpu"):
-        hidden = torch.ones(2, requires_grad=True).relu()
-        hidden += 1
-        hidden.sum().backward()
+        changed_in_place().backward()
     assert "has been modified by an inplace operation" in str(caught.value)
-    with pytest.raises(RuntimeError, match="^sizes do not fit$"), differentiating("cpu"):
+    with pytest.raises(RuntimeError, match=r"^sizes do not fit$"), differentiating("cpu"):
         raise RuntimeError("sizes do not fit")
 
 
