@@ -8,8 +8,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from scipy.stats import spearmanr
 
 from audit.arrays import Features, Labels
 from audit.errors import MeasureError
@@ -111,6 +109,9 @@ def parc(features: Features, labels: Labels) -> Value | float:
     Example:
         Features that are the indicator of the class give exactly 1.
     """
+    from scipy.spatial.distance import pdist
+    from scipy.stats import spearmanr
+
     chosen = spaced(len(features))
     chosen = chosen[np.ptp(features[chosen], axis=1) > 0]
     if len(np.unique(labels[chosen])) < 2:
