@@ -30,11 +30,13 @@ NETWORKS = (
 
 
 #: Measures without a number, and for which networks: no ReLU network; an untrained network's margin
-#: is negative; maps of 4 × 4 pixels.
+#: is negative; maps of 4 × 4 pixels; fewer images than features, or than clusters.
 LACKING = {
     "path_norm": set(NETWORKS) - {"test_resnet"},
     "inverse_margin": set(NETWORKS),
     "feature_entropy.clique": {"test_vit"},
+    "h_score": set(NETWORKS),
+    "nleep": set(NETWORKS),
 }
 
 
