@@ -36,6 +36,11 @@ LACKING = {
     "path_norm": set(NETWORKS) - {"test_resnet"},
     "inverse_margin": set(NETWORKS),
     "feature_entropy.clique": {"test_vit"},
+    "feature_entropy_corrected.clique": {"test_vit"},
+    "feature_entropy_matched.clique": {"test_vit"},
+    "random_weights_null.clique": {"test_vit"},
+    "shuffled_null.clique": {"test_vit"},
+    "units_below_chance.clique": {"test_vit"},
 }
 
 
