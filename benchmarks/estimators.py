@@ -47,7 +47,7 @@ BOUND: Final = 0.1
 _RESAMPLES: Final = 100
 _CONFIDENCE: Final = 0.95
 _UNITS_OF_NETWORK: Final = 12
-_REPEATS_OF_MEAN: Final = 40
+_REPEATS_OF_MEAN: Final = 24
 
 
 class Shape(NamedTuple):
@@ -151,7 +151,7 @@ def of_units(shapes: list[Shape], n_repeats: int) -> list[dict[str, Any]]:
             for estimator in ESTIMATORS:
                 found = feature_entropy(births, estimator=estimator).feature_entropy
                 errors = found[np.isfinite(found)] - shape.truth
-                few = births[:, : n_repeats // 2]
+                few = births[:, : n_repeats // 4]
                 interval = bootstrap_interval(few, 0, estimator, _CONFIDENCE, _RESAMPLES)
                 known = np.isfinite(interval.lower)
                 holds = (interval.lower <= shape.truth) & (shape.truth <= interval.upper)

@@ -9,6 +9,10 @@ import numpy as np
 
 from audit.arrays import NO_BIRTH
 
+#: Gauss's rule for the levels not yet seen, and the power of e that is nothing beside 1.
+_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(40)
+_NEGLIGIBLE: Final = 42.0
+
 
 class Runs(NamedTuple):
     """The counts above 0 of every group, group after group.
@@ -70,7 +74,7 @@ def chao_shen(runs: Runs) -> np.ndarray:
 
 
 def grassberger(runs: Runs) -> np.ndarray:
-    """log N − Σ n G(n) / N, G by its recurrence: G(n + 2) = G(n) + 2 / (n + 1) for even n."""
+    """Log N − Σ n G(n) / N, G by its recurrence: G(n + 2) = G(n) + 2 / (n + 1) for even n."""
     n_most = int(runs.born.max(initial=1)) + 2
     table = np.empty(n_most + 1)
     table[0], table[1] = 0.0, -np.euler_gamma - np.log(2)
@@ -91,25 +95,29 @@ def chao_wang_jost(runs: Runs) -> np.ndarray:
 
 
 def _unseen(born: np.ndarray, once: np.ndarray, twice: np.ndarray) -> np.ndarray:
-    """(f₁ / N) (1 − A)^(1 − N) (−log A − Σ_{r < N} (1 − A)^r / r), as its tail Σ_{r ≥ N}.
+    """(f₁ / N) (1 − A)^(1 − N) (−log A − Σ_{r < N} (1 − A)^r / r); 0 where no level is seen once.
 
-    The published difference loses all its digits where A is not small; the tail is
-    (1 − A) Σ_j (1 − A)^j / (N + j), a hypergeometric function.
+    The published difference loses its digits where A is not small, and the hypergeometric function
+    that it equals overflows in scipy from N = 170 on. It is the tail of the logarithm's series,
+    ∫ ((1 − y) / (1 − A))^(N − 1) d(log y) from A to 1: a smooth integral, which Gauss's rule gives
+    to 12 digits.
     """
-    from scipy.special import hyp2f1
-
     base = int(born.max(initial=0)) + 1
     cases, case_of = np.unique((born * base + once) * base + twice, return_inverse=True)
     n, f_1, f_2 = cases // base**2, cases // base % base, cases % base
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(
-            f_2 > 0,
-            2 * f_2 / ((n - 1) * f_1 + 2 * f_2),
-            2 / ((n - 1) * (f_1 - 1) + 2),
-        )
-    rest = np.where(f_1 > 0, 1 - share, 0.0)
-    total = np.maximum(n, 1)
-    added = f_1 / total * rest * hyp2f1(1, total, total + 1, rest) / total
+    added = np.zeros(len(cases))
+    some = (f_1 > 0) & (n > 1)
+    n, f_1, f_2 = n[some], f_1[some], f_2[some]
+    several = np.where(f_2 > 0, f_2, 1)
+    share = 2 * several / ((n - 1) * np.where(f_2 > 0, f_1, f_1 - 1) + 2 * several)
+    rest = 1 - share
+    low = np.log(share)
+    high = np.log1p(-rest * np.exp(-_NEGLIGIBLE / (n - 1)))  # beyond it the integrand is nothing
+    y = np.exp(low[:, None] + (high - low)[:, None] * (_POINTS + 1) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):  # A = 1 leaves nothing unseen
+        power = (n - 1)[:, None] * (np.log1p(-y) - np.log1p(-share)[:, None])
+    integral = np.exp(np.where(rest[:, None] > 0, power, -np.inf)) @ _WEIGHTS * (high - low) / 2
+    added[some] = f_1 / n * integral
     return np.asarray(added[case_of.ravel()])
 
 

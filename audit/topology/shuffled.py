@@ -1,4 +1,4 @@
-"""Births of shuffled maps, taken batch by batch as a network runs, of a bounded number of images."""
+"""Births of shuffled maps, of a bounded number of images, taken batch by batch on a pass."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class ShuffledBirths:
 def sampled_scores(
     layers: Sequence[LayerBirths], labels: np.ndarray, shuffled: ShuffledBirths
 ) -> np.ndarray:
-    """z of every (layer, unit, class), in the order of the rows of `sampled_unit_frame`.
+    """Z of every (layer, unit, class), in the order of the rows of `sampled_unit_frame`.
 
     Args:
         layers: Births of the whole sample, from shallow to deep.
@@ -143,7 +143,5 @@ def sampled_scores(
     """
     present = np.unique(labels)
     n_classes = int(labels.max(initial=-1)) + 1
-    found = [np.empty(0)]
-    for layer in layers:
-        found.append(shuffled.scores(layer, n_classes).z[present].T.ravel())
-    return np.concatenate(found)
+    found = [shuffled.scores(layer, n_classes).z[present].T.ravel() for layer in layers]
+    return np.concatenate([np.empty(0), *found])

@@ -102,8 +102,7 @@ def units_below_chance(
         Where units of a layer of white noise are compared with shuffled white noise, the share is
         between 0.02 and 0.09 (clique and cubical, 7 to 14 pixels a side, 10 to 50 images a class).
     """
-    below: Callable[[np.ndarray], float] = lambda z: float((z < LEVEL).mean())
-    return _by_layer(view, filtration, reducer, below)
+    return _by_layer(view, filtration, reducer, lambda z: float((z < LEVEL).mean()))
 
 
 def shuffled_null(
@@ -179,12 +178,13 @@ def _levels(maps: Tensor, filtration: Filtration, layer: Layer) -> np.ndarray:
 
 
 def random_weights_null(view: TrainView, filtration: Filtration) -> dict[str, Value | float]:
-    """z of trained units' mean feature entropy against units with random weights; 0 is chance.
+    """Z of trained units' mean feature entropy against units with random weights; 0 is chance.
 
     The architecture is drawn anew (`_fresh_weights`), the same for every checkpoint of a run, and
-    shown a fifth of the sample, 50 images at least, evenly spaced over some classes. For each layer, z = (mean of the trained units − mean of
-    the random ones) / standard deviation of the random ones, each unit's number the mean of H/ε
-    over the classes for which it is born, on the same images. Negative: training lowered it.
+    shown a fifth of the sample, 50 images at least, evenly spaced over some classes. For each
+    layer, z = (mean of the trained units − mean of the random ones) / standard deviation of the
+    random ones, each unit's number the mean of H/ε over the classes for which it is born, on the
+    same images. Negative: training lowered it.
 
     Args:
         view: The network and its training sample.
@@ -217,7 +217,7 @@ def random_weights_null(view: TrainView, filtration: Filtration) -> dict[str, Va
 def _against_random(
     view: TrainView, layer: LayerBirths, rows: np.ndarray, random: np.ndarray
 ) -> Value:
-    """z of one layer."""
+    """Z of one layer."""
     trained = layer.birth_levels[rows]
     z = against_random_units(*(_of_units(view, births, rows) for births in (trained, random)))
     if np.isfinite(z):

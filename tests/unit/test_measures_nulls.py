@@ -105,8 +105,8 @@ def test_matched_entropy_without_large_or_square_maps_says_so():
     small = MATCHED["feature_entropy_matched.clique"](view_of(noise(4, 4), labels=[0] * 4))
     assert small["grid"].reason == "no layer has maps that are large enough"
     view = view_of(noise(4, 10)[..., :8])
+    layers = ArrayView(view.module, view._images, view.labels, layers=["first"])
     with pytest.raises(UnavailableError, match=r"^the clique filtration needs square feature maps"):
-        layers = ArrayView(view.module, view._images, view.labels, layers=["first"])
         MATCHED["feature_entropy_matched.clique"](layers)
 
 
