@@ -67,7 +67,7 @@ class Shape(NamedTuple):
 
 def simulated_shapes() -> list[Shape]:
     """Distributions written down."""
-    rows = {}
+    rows: dict[str, np.ndarray] = {}
     for n_levels in (20, 50, 150):
         level = np.arange(n_levels)
         rows[f"uniform, {n_levels} levels"] = np.ones(n_levels)
@@ -106,7 +106,7 @@ def network_populations() -> list[Population]:
         network = nn.Sequential(early, late, head)
         optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
         for _ in range(6):
-            for rows in torch.randperm(len(images)).split(64):
+            for rows in torch.split(torch.randperm(len(images)), 64):
                 loss = nn.functional.cross_entropy(network(images[rows]), labels[rows])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -140,7 +140,8 @@ def resampled_errors(
             errors = numbers - of_sample
             total[position] += np.nansum(errors)
             n_pairs[position] += np.isfinite(errors).sum()
-    return np.divide(total, n_pairs, out=np.full(n_resamples, np.nan), where=n_pairs > 0)
+    undefined = np.full(n_resamples, np.nan)
+    return np.asarray(np.divide(total, n_pairs, out=undefined, where=n_pairs > 0))
 
 
 def interval_of_errors(estimate: float, errors: np.ndarray, confidence: float = 0.95) -> Interval:
@@ -163,7 +164,7 @@ def interval_of_errors(estimate: float, errors: np.ndarray, confidence: float = 
     tail = (1 - confidence) / 2
     known = errors[np.isfinite(errors)]
     if not len(known):
-        return Interval(np.float64(np.nan), np.float64(np.nan))
+        return Interval(np.array(np.nan), np.array(np.nan))
     low, high = np.quantile(known, [tail, 1 - tail])
     return Interval(np.maximum(estimate - high, 0.0), np.maximum(estimate - low, 0.0))
 

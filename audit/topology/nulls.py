@@ -69,7 +69,7 @@ def shuffled_births(
     flat: Any = maps.reshape(n_units, height * width)
     shape = (n_units, len(permutations), height, width)
     if isinstance(maps, np.ndarray):
-        return birth_levels(flat[:, permutations].reshape(shape), filtration).T
+        return np.asarray(birth_levels(flat[:, permutations].reshape(shape), filtration).T)
     import torch
 
     index = torch.from_numpy(permutations.ravel()).to(maps.device)

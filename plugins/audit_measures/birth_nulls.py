@@ -233,7 +233,7 @@ def _of_units(view: TrainView, births: np.ndarray, rows: np.ndarray) -> np.ndarr
     known = np.isfinite(by_class.feature_entropy)
     total = np.where(known, by_class.feature_entropy, 0).sum(axis=0)
     n = known.sum(axis=0)
-    return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
+    return np.asarray(np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0))
 
 
 def _entries(filtration: Filtration, reducer: type[ShuffledMaps]) -> tuple[MeasureEntry, ...]:
