@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
@@ -124,6 +124,12 @@ class _WatchedView(TrainView):
     def scores(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         self.asked.add("scores")
         return self._view.scores(images, module)
+
+    def maps(
+        self, images: Tensor, module: nn.Module, consume: Callable[[Layer, Tensor], None]
+    ) -> None:
+        self.asked.add("maps")
+        self._view.maps(images, module, consume)
 
     def logits(self) -> Logits:
         self.asked.add("logits")

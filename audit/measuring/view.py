@@ -26,6 +26,7 @@ from audit.measuring._kept import FeaturesReducer, OutputReducer
 from audit.measuring._spool import Spool
 from audit.measuring.passes import Passes
 from audit.network.features import FeatureTap, find_features
+from audit.network.forward import stream_maps
 from audit.network.layers import ChosenLayers, LayerSpec, choose_layers
 from audit.network.running import (
     Precision,
@@ -168,6 +169,18 @@ class NetworkView(TrainView):
     def scores(self, images: Tensor, module: nn.Module | None = None) -> Tensor:
         """The class scores of prepared images."""
         return class_scores((self.module if module is None else module)(images))
+
+    def maps(
+        self, images: Tensor, module: nn.Module, consume: Callable[[Layer, Tensor], None]
+    ) -> None:
+        """Run a copy of the network, and hand over the feature maps of the chosen layers."""
+        specs = self.specs()
+
+        def hand_on(index: int, maps: Tensor) -> None:
+            consume(specs[index].layer, maps.float() if maps.dtype.itemsize < 4 else maps)
+
+        with self.running():
+            stream_maps(module, specs, self.own_copy(images), hand_on)
 
     def _first(self, n_images: int) -> Tensor:
         """A few images to try the network on, nobody else's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -81,6 +81,23 @@ class TrainView(abc.ABC):
 
         Raises:
             CheckpointError: The network returns no tensor of scores.
+        """
+
+    @abc.abstractmethod
+    def maps(
+        self,
+        images: torch.Tensor,
+        module: torch.nn.Module,
+        consume: Callable[[Layer, torch.Tensor], None],
+    ) -> None:
+        """Run a copy of the network, and hand over the feature maps of the chosen layers.
+
+        Args:
+            images: Shape (b, channels, height, width), on the device of `module`.
+            module: A copy of the network, such as one with other weights.
+            consume: Called with each layer and its maps, shape (b, units, height, width), in the
+                order in which layers are executed. The maps are a view of the live activation:
+                read, do not keep.
         """
 
     @abc.abstractmethod

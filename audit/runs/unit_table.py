@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
 
@@ -20,12 +20,23 @@ from audit.measuring.view import Wanted
 from audit.network.plain import plain
 from audit.network.threads import one_math_thread
 from audit.network.weights import content_digest
-from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
+from audit.plugin import (
+    Batch,
+    DataConfig,
+    DatasetEntry,
+    ImageSplit,
+    Layer,
+    MapReducer,
+    ModelEntry,
+    TrainView,
+    hookimpl,
+)
 from audit.plugin.registry import Registry, installed
 from audit.runs.config import CheckpointConfig, one_or_several
 from audit.runs.study import resolve_device
 from audit.store import Store
 from audit.topology import Filtration
+from audit.topology.shuffled import ShuffledBirths, sampled_scores
 from audit.topology.units import sampled_unit_frame
 
 if TYPE_CHECKING:
@@ -49,6 +60,7 @@ def unit_table(
     device: str = "auto",
     seed: int = 0,
     max_classes: int = 20,
+    nulls: bool = False,
 ) -> pd.DataFrame:
     """Feature entropy of every unit of one network for every class.
 
@@ -71,11 +83,17 @@ def unit_table(
         device: "auto", "cpu" or "cuda".
         seed: Of the choice of images.
         max_classes: How many classes are looked at where there are more; 0 means all.
+        nulls: Whether every unit is set against its own shuffled maps. On the same pass; the births
+            of eight shuffles of 500 images at most are taken and kept, which takes about eight
+            times as long as theirs alone and some 15 MB for ResNet-50.
 
     Returns:
         Columns layer, unit, class_name, n_images, effective_rate (in [0, 1]), birth_entropy and
         feature_entropy (nats; NaN where no image has a birth), status ("ok", "dead", "constant",
-        "never_born"); one row per layer, unit and class.
+        "never_born"); one row per layer, unit and class. With `nulls` also shuffled_z: how many
+        standard deviations feature entropy lies above that of shuffled maps, on the images that
+        were shuffled (`audit.topology.nulls.against_shuffled`); below −1.645 is less than chance,
+        NaN where a class has none of those images or its births do not vary by chance.
 
     Raises:
         ConfigError: A name, layer or option that is unknown, or a module that no model source
@@ -128,8 +146,40 @@ def unit_table(
         seed=seed,
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread():
-        view = CheckpointView(subject, Store(Path(folder)), Wanted((filtration,)), registry, split)
-        return sampled_unit_frame(view.births(filtration), view.labels, view.class_names)
+        reducers = (_SHUFFLED[filtration],) if nulls else ()
+        wanted = Wanted((filtration,), reducers=reducers)
+        view = CheckpointView(subject, Store(Path(folder)), wanted, registry, split)
+        births = view.births(filtration)
+        frame = sampled_unit_frame(births, view.labels, view.class_names)
+        for reducer in reducers:
+            shuffled = view.reduced(reducer).shuffled
+            frame["shuffled_z"] = sampled_scores(births, view.labels, shuffled)
+        return frame
+
+
+class _ShuffledMaps(MapReducer):
+    """Births of shuffled maps."""
+
+    filtration: ClassVar[Filtration] = "clique"
+
+    def __init__(self, view: TrainView) -> None:
+        self.shuffled = ShuffledBirths(view.labels, self.filtration, view.generator)
+
+    def update(self, batch: Batch, layer: Layer, maps: torch.Tensor) -> None:
+        """Shuffle one batch of maps and take their births."""
+        self.shuffled.add(layer.name, batch.rows, maps)
+
+
+class _ShuffledCubical(_ShuffledMaps):
+    """Under the cubical filtration."""
+
+    filtration = "cubical"
+
+
+_SHUFFLED: Mapping[Filtration, type[_ShuffledMaps]] = {
+    "clique": _ShuffledMaps,
+    "cubical": _ShuffledCubical,
+}
 
 
 class _Plugin:

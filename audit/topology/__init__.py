@@ -6,6 +6,7 @@ Public modules, in the order in which data flows:
 - `layer_births`: what is kept of the maps of one layer.
 - `entropy`, `intervals`: feature entropy of birth levels, and its confidence intervals.
 - `information`: what a unit's birth level tells of the class.
+- `nulls`, `shuffled`: feature entropy against chance, and births of shuffled maps taken on a pass.
 - `units`: the unit table.
 - `diagrams`: whole persistence diagrams and Betti curves.
 

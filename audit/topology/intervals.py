@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.errors import ConfigError
+from audit.errors import ConfigError, unknown_name
+from audit.topology._estimators import ESTIMATORS
+from audit.topology._levels import checked_pair
+from audit.topology._resamples import resampled_entropy
 from audit.topology.entropy import feature_entropy
 
 
@@ -28,9 +31,11 @@ def bootstrap_interval(
     """Confidence interval of the feature entropy over the choice of images.
 
     Images are drawn with replacement, the same ones for every unit, and the basic (reverse
-    percentile) interval is formed: [2θ − q_high, 2θ − q_low], cut at 0. Resampling repeats the
-    estimator's bias, so percentiles taken as they are would sit twice too low; the basic interval
-    subtracts that bias once.
+    percentile) interval is formed. What is drawn from is the sample, whose own feature entropy is
+    the plug-in number θ₀, so the errors of an estimate θ are those of its resamples against θ₀:
+    [θ − (q_high − θ₀), θ − (q_low − θ₀)], cut at 0. For the plug-in estimator that is the usual
+    [2θ − q_high, 2θ − q_low]; for the others, whose resamples are corrected too, the usual form
+    would add their correction twice.
 
     Args:
         birth_levels: (…, n, …) integers, from 1, or `NO_BIRTH`.
@@ -49,27 +54,127 @@ def bootstrap_interval(
         DataError: As `feature_entropy`.
 
     Source:
-        Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 5.2.
+        Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 5.2, with the
+        statistic and its value on the sample told apart as in section 2.2.
     """
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence must lie between 0 and 1; found {confidence}")
-    if n_resamples < 1:
-        raise ConfigError(f"n_resamples must be at least 1; found {n_resamples}")
+    _check(confidence, n_resamples)
     estimate = feature_entropy(birth_levels, axis, estimator).feature_entropy
     births = np.moveaxis(np.asarray(birth_levels), axis, 0)
     n = len(births)
     if n == 0:
         return Interval(estimate, estimate.copy())
+    units = births.reshape(n, -1)
     generator = np.random.default_rng(seed)
-    resampled = np.empty((n_resamples, *estimate.shape))
-    for k in range(n_resamples):
-        drawn = births[generator.integers(0, n, n)]
-        resampled[k] = feature_entropy(drawn, 0, estimator).feature_entropy
+    drawn = [generator.integers(0, n, n) for _ in range(n_resamples)]
+    numbers = resampled_entropy(units, drawn, estimator)
+    resampled = np.stack([one.reshape(estimate.shape) for one in numbers])
+    of_sample = feature_entropy(births, 0).feature_entropy
     resampled.sort(axis=0)  # NaN last
     defined = (~np.isnan(resampled)).sum(axis=0)
     tail = (1 - confidence) / 2
     low, high = (_quantile_of_sorted(resampled, defined, q) for q in (tail, 1 - tail))
-    return Interval(np.maximum(2 * estimate - high, 0.0), np.maximum(2 * estimate - low, 0.0))
+    centre = estimate + of_sample
+    return Interval(np.maximum(centre - high, 0.0), np.maximum(centre - low, 0.0))
+
+
+class ClassResamples(NamedTuple):
+    """Bootstrap resamples of images within their classes, the same ones for every layer.
+
+    Attributes:
+        rows: For each class that has images, where they stand in the sample, shape (n_c,).
+        drawn: For each of them its resamples as positions in `rows`, shape (r, n_c).
+    """
+
+    rows: list[np.ndarray]
+    drawn: list[np.ndarray]
+
+
+def draw_within_classes(
+    labels: np.ndarray, n_resamples: int, generator: np.random.Generator
+) -> ClassResamples:
+    """Draw images with replacement within each class.
+
+    What is drawn for an image's place depends on where it stands in the sample, and not on the
+    number of its class.
+
+    Args:
+        labels: (n,) integers.
+        n_resamples: Number of resamples.
+        generator: Of the draws.
+    """
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares = generator.random((n_resamples, len(labels)))
+    drawn = [(shares[:, one] * len(one)).astype(np.int64) for one in rows]
+    return ClassResamples(rows, drawn)
+
+
+def resampled_errors(
+    birth_levels: np.ndarray, resamples: ClassResamples, estimator: str = "plug-in"
+) -> np.ndarray:
+    """Errors of the mean feature entropy over (unit, class) pairs, as the bootstrap sees them.
+
+    Args:
+        birth_levels: (n, u) integers, from 1, or `NO_BIRTH`.
+        resamples: Of the n images.
+        estimator: See `feature_entropy`.
+
+    Returns:
+        (r,) in nats: for each resample, the mean over pairs of its estimate less the plug-in
+        number of the sample it was drawn from. Pairs without a birth in a resample are left out
+        of it; NaN where that leaves none.
+
+    Raises:
+        ConfigError: An unknown estimator.
+        DataError: Births that are no (images, units) integers.
+    """
+    if estimator not in ESTIMATORS:
+        raise unknown_name(
+            "entropy estimator", estimator, ESTIMATORS, hint="known: " + ", ".join(ESTIMATORS)
+        )
+    births, _ = checked_pair(birth_levels, np.zeros(len(birth_levels), np.int64), 1)
+    n_resamples = len(resamples.drawn[0]) if resamples.drawn else 0
+    total, n_pairs = np.zeros(n_resamples), np.zeros(n_resamples)
+    for rows, drawn in zip(resamples.rows, resamples.drawn, strict=True):
+        of_sample = feature_entropy(births[rows], 0).feature_entropy
+        for position, numbers in enumerate(resampled_entropy(births[rows], drawn, estimator)):
+            errors = numbers - of_sample
+            total[position] += np.nansum(errors)
+            n_pairs[position] += np.isfinite(errors).sum()
+    undefined = np.full(n_resamples, np.nan)
+    return np.asarray(np.divide(total, n_pairs, out=undefined, where=n_pairs > 0))
+
+
+def interval_of_errors(estimate: float, errors: np.ndarray, confidence: float = 0.95) -> Interval:
+    """The basic interval of an estimate from the bootstrap's errors of it; cut at 0.
+
+    Args:
+        estimate: At least 0.
+        errors: (r,); NaN is left out.
+        confidence: Coverage aimed at, in (0, 1).
+
+    Returns:
+        Two numbers, NaN where no error is known.
+
+    Example:
+        >>> interval = interval_of_errors(1.0, np.linspace(-0.5, 0.3, 41), confidence=0.9)
+        >>> [round(float(end), 4) for end in interval]
+        [0.74, 1.46]
+    """
+    _check(confidence, len(errors))
+    tail = (1 - confidence) / 2
+    known = errors[np.isfinite(errors)]
+    if not len(known):
+        return Interval(np.array(np.nan), np.array(np.nan))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return Interval(np.maximum(estimate - high, 0.0), np.maximum(estimate - low, 0.0))
+
+
+def _check(confidence: float, n_resamples: int) -> None:
+    """Refuse a confidence that is none, and no resamples."""
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must lie between 0 and 1; found {confidence}")
+    if n_resamples < 1:
+        raise ConfigError(f"n_resamples must be at least 1; found {n_resamples}")
 
 
 def _quantile_of_sorted(values: np.ndarray, defined: np.ndarray, q: float) -> np.ndarray:

@@ -21,6 +21,9 @@ def margin_quantiles(logits: Logits, labels: Labels) -> Value | dict[str, Value 
     Source:
         Jiang et al., Predicting the Generalization Gap in Deep Networks with Margin Distributions,
         ICLR 2019: quantiles of the distribution; at the output only, not normalised.
+
+    Example:
+        Margins 1, 2, 4, −1 and 8: median 2, quartiles 1 and 4, mean 2.8.
     """
     if logits.shape[1] < 2:
         return Value.undefined(_ONE_OUTPUT)
@@ -39,6 +42,9 @@ def inverse_margin(logits: Logits, labels: Labels) -> Value | float:
     Source:
         Jiang et al., Fantastic Generalization Measures and Where to Find Them, ICLR 2020, eq. 25.
         Deviation: a negative γ is refused, not squared.
+
+    Example:
+        A margin of 2 on every image: 1 / 4.
     """
     if logits.shape[1] < 2:
         return Value.undefined(_ONE_OUTPUT)
@@ -57,6 +63,12 @@ MEASURES = (
         direction="higher",
         invariance="node-wise",
         cost="forward",
+        varies_with=("duplicates",),
+        formula="quartiles and mean of f_y − max_{k≠y} f_k",
+        claim="Jiang et al. 2019: the margin distribution, normalised and at hidden layers too, "
+        "predicts the gap; this is its simplest form, at the output alone",
+        weakness="not normalised: scaling the head's weights scales it",
+        needs="two classes",
         source="Jiang et al. 2019; at the output only, not normalised",
         unit="units of the outputs",
         parts=(
@@ -75,6 +87,13 @@ MEASURES = (
         direction="lower",
         invariance="node-wise",
         cost="forward",
+        varies_with=("duplicates",),
+        formula="1 / γ², γ the 10th percentile of f_y − max_{k≠y} f_k",
+        claim="Jiang et al. 2020, eq. 25: a large margin bounds the gap; as margin_p10 it had "
+        "tau 0.47 to 0.54 on three zoos (method.md, section 4)",
+        weakness="undefined where over a tenth of the training images are wrong, as with noisy "
+        "labels, and so missing where it is needed",
+        needs="two classes, and nine of ten training images right",
         source="Jiang et al. 2020; undefined for margins that are not positive",
         default=False,
     ),

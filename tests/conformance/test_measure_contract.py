@@ -37,6 +37,11 @@ LACKING = {
     "feature_entropy.clique": {"test_vit"},
     "h_score": set(NETWORKS),
     "nleep": set(NETWORKS),
+    "feature_entropy_corrected.clique": {"test_vit"},
+    "feature_entropy_matched.clique": {"test_vit"},
+    "random_weights_null.clique": {"test_vit"},
+    "shuffled_null.clique": {"test_vit"},
+    "units_below_chance.clique": {"test_vit"},
 }
 
 

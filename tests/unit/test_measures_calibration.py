@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from audit.conformance import ArrayView
-from audit_measures.calibration import calibration_error, prediction_entropy
+from audit_measures.calibration import brier_score, calibration_error, prediction_entropy
 from audit_measures.margins import inverse_margin, margin_quantiles
 
 
@@ -33,7 +33,9 @@ def test_calibration_error_by_hand():
     # bins of 1/15: 0.90 and 0.92 share one, 0.55 is alone
     view = view_of(with_probability(0.90, 0.92, 0.55), [0, 1, 0])
     expected = abs((1 - 0.90) + (0 - 0.92)) / 3 + abs(1 - 0.55) / 3
-    assert calibration_error(view) == pytest.approx(expected, rel=1e-5)
+    found = calibration_error(view)
+    assert found[""] == pytest.approx(expected, rel=1e-5)
+    assert found["maximum"] == pytest.approx(1 - 0.55, rel=1e-5)
 
 
 def test_calibration_error_agrees_with_a_loop_over_bins():
@@ -44,14 +46,28 @@ def test_calibration_error_agrees_with_a_loop_over_bins():
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     expected = 0.0
     for k in range(15):
-        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        inside = (confidence >= k / 15) & (confidence < (k + 1) / 15)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert calibration_error(view_of(logits, labels)) == pytest.approx(expected, rel=1e-9)
+    # torchmetrics computes it in float32
+    assert calibration_error(view_of(logits, labels))[""] == pytest.approx(expected, rel=1e-6)
 
 
 def test_calibration_error_of_certain_and_right_is_zero():
-    assert calibration_error(view_of([[1e4, 0.0], [0.0, 1e4]], [0, 1])) == 0
+    found = calibration_error(view_of([[1e4, 0.0], [0.0, 1e4]], [0, 1]))
+    assert found == {"": 0, "maximum": 0}
+
+
+def test_calibration_error_of_one_class_is_undefined():
+    value = calibration_error(view_of([[1.0]], [0]))
+    assert value.reason == "calibration needs two classes; the network has one output"
+
+
+def test_brier_score_by_hand():
+    view = view_of(with_probability(0.8, 0.5), [0, 1])
+    assert brier_score(view) == pytest.approx((2 * 0.2**2 + 2 * 0.5**2) / 2, rel=1e-6)
+    assert brier_score(view_of([[1e4, 0.0]], [0])) == 0
+    assert brier_score(view_of([[1e4, 0.0]], [1])) == 2
 
 
 def test_margin_quantiles_by_hand():

@@ -74,3 +74,14 @@ def test_unit_table_of_a_network_that_describes_itself_needs_no_transform():
     whole = {"input_size": [1, 32, 32], "mean": [0.5], "std": [0.5], "crop_pct": 1.0}
     told = audit.unit_table(module, "digits", **OPTIONS)
     assert told.equals(audit.unit_table(module, "digits", transform=whole, **OPTIONS))
+
+
+def test_unit_table_sets_units_against_their_shuffled_maps():
+    plain = audit.unit_table(network(), "digits", transform=SIZE, **OPTIONS)
+    options = OPTIONS | {"images_per_class": 6, "filtration": "cubical"}
+    found = audit.unit_table(network(), "digits", transform=SIZE, nulls=True, **options)
+    assert "shuffled_z" not in plain
+    assert found["shuffled_z"].notna().mean() > 0.5
+    assert found.loc[found["status"] != "ok", "shuffled_z"].isna().all()
+    again = audit.unit_table(network(), "digits", transform=SIZE, **options)
+    assert again.equals(found.drop(columns="shuffled_z"))

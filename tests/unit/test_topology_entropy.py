@@ -226,7 +226,7 @@ REFUSED = [
         lambda: feature_entropy(np.ones((2, 2), int), estimator="plugin"),
         ConfigError,
         "unknown entropy estimator 'plugin'; did you mean 'plug-in'? "
-        "known: plug-in, miller-madow, chao-shen",
+        "known: plug-in, miller-madow, chao-shen, grassberger, chao-wang-jost",
     ),
     (
         lambda: feature_entropy(np.ones((2, 2))),

@@ -1,0 +1,111 @@
+"""Feature entropy corrected for the levels that few images leave unseen, with an interval."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from audit.plugin import Filtration, LayerBirths, MeasureEntry, Part, TrainView, Value
+from audit.topology.entropy import feature_entropy_by_class
+from audit.topology.intervals import draw_within_classes, interval_of_errors, resampled_errors
+from audit_measures._layer_parts import declared_parts, layer_parts
+from audit_measures.feature_entropy import LEAST_CLIQUE_SIDE
+
+ESTIMATOR = "chao-wang-jost"
+#: Resamples of the images; the ends of a 95% interval need no more for a first digit of its width.
+RESAMPLES = 100
+
+
+def _of_layer(view: TrainView, layer: LayerBirths, filtration: Filtration) -> Value:
+    """Mean corrected feature entropy over the (unit, class) pairs with a birth."""
+    if filtration == "clique" and layer.height < LEAST_CLIQUE_SIDE:
+        return Value.undefined(
+            f"{layer.layer}: births of maps of {layer.height} × {layer.width} pixels have a single "
+            f"possible level; {LEAST_CLIQUE_SIDE} × {LEAST_CLIQUE_SIDE} pixels are the least"
+        )
+    n_classes = len(view.class_names)
+    by_class = feature_entropy_by_class(layer.birth_levels, view.labels, n_classes, ESTIMATOR)
+    found = by_class.feature_entropy[np.isfinite(by_class.feature_entropy)]
+    if not len(found):
+        return Value.undefined(f"{layer.layer}: no unit is born for any class")
+    return Value(float(found.mean()))
+
+
+def corrected_entropy(view: TrainView, filtration: Filtration) -> dict[str, Value | float]:
+    """Feature entropy H / ε with H by the estimator of Chao, Wang & Jost, in nats, at least 0.
+
+    The plug-in entropy of a few images is too low by about (levels − 1) / 2n; this estimate adds
+    what unseen levels are likely to hold. Averaged over the (unit, class) pairs of a layer that
+    have a birth, then over layers. On simulated births of up to 150 levels, uniform ones left out,
+    its bias is under 0.1 nats from 20 images a class on, where the plug-in's is up to 0.6:
+    `python -m benchmarks.estimators`.
+
+    Args:
+        view: The network and its training sample.
+        filtration: "clique" or "cubical".
+
+    Returns:
+        The parts of `layer_parts`, and "lower" and "upper": a 95% interval of the mean over layers
+        by the basic bootstrap, 100 resamples of the images within their classes, the same for all
+        units and layers. For few images it is too narrow: see `weakness`.
+
+    Source:
+        Chao, Wang & Jost, Entropy and the species accumulation curve, Methods in Ecology and
+        Evolution 4, 2013, eq. 7b; Davison & Hinkley, Bootstrap Methods and their Application, 1997,
+        section 5.2. Deviation: errors of resamples are counted from the sample's plug-in number.
+
+    Example:
+        Births at levels 2, 2, 5 and 7 of four images: plug-in 1.04 nats; levels 5 and 7 were seen
+        once and level 2 twice, so A = 2 / (3 · 2 + 2) = 1/4, and the corrected entropy is 1.59.
+    """
+    resamples = draw_within_classes(
+        view.labels, RESAMPLES, view.generator("bootstrap of images within classes")
+    )
+    values: list[Value] = []
+    errors: list[np.ndarray] = []
+    for layer in view.births(filtration):
+        values.append(_of_layer(view, layer, filtration))
+        if values[-1].status == "ok":
+            errors.append(resampled_errors(layer.birth_levels, resamples, ESTIMATOR))
+    parts: dict[str, Value | float] = {**layer_parts(values)}
+    if not errors:
+        why = Value.undefined("no layer has a value, so there is no interval of their mean")
+        return parts | {"lower": why, "upper": why}
+    mean = float(np.mean([value.value for value in values if value.status == "ok"]))
+    interval = interval_of_errors(mean, np.mean(errors, axis=0))
+    return parts | {"lower": float(interval.lower), "upper": float(interval.upper)}
+
+
+def _entry(filtration: Filtration) -> MeasureEntry:
+    """The measure under one filtration."""
+    return MeasureEntry(
+        name=f"feature_entropy_corrected.{filtration}",
+        summary=f"feature entropy corrected for unseen levels, nats ({filtration} filtration)",
+        compute=functools.partial(corrected_entropy, filtration=filtration),
+        version="1",
+        direction="none",
+        invariance="node-wise",
+        varies_with=("image-order", "duplicates"),
+        cost="topology",
+        formula="mean over units and classes of H_CWJ / ε, H_CWJ = Σ (n_k/N) (ψ(N) − ψ(n_k)) + "
+        "unseen",
+        claim="none for the corrected number; the paper's claim for the plug-in one (lower is "
+        "better) did not hold on the zoos of method.md, section 4",
+        weakness="below 20 images a class it still depends on how many there are, and its interval "
+        "covers the truth less often than it says",
+        needs="square feature maps of 5 × 5 pixels or more" if filtration == "clique" else "",
+        source="Chao, Wang & Jost 2013, eq. 7b; Davison & Hinkley 1997, section 5.2",
+        unit="nats",
+        parts=(
+            *declared_parts("none"),
+            Part(name="lower", summary="lower end of a 95% interval of the mean over layers"),
+            Part(name="upper", summary="upper end of a 95% interval of the mean over layers"),
+        ),
+        filtrations=(filtration,),
+        default=False,
+        order=4,
+    )
+
+
+MEASURES = (_entry("clique"), _entry("cubical"))
