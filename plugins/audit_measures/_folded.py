@@ -177,6 +177,8 @@ def transforms_weight(module: Any) -> bool:
     """Whether a convolution or linear map is computed with another weight than it stores."""
     if type(module) in _LINEAR:
         return False
+    if "weight" not in dict(module.named_parameters(recurse=False)):
+        return True
     width = module.weight.shape[1] * getattr(module, "groups", 1)
     size = (1, width, *[4 * side for side in module.weight.shape[2:]])
     image = torch.ones(size, dtype=module.weight.dtype, device=module.weight.device)

@@ -80,7 +80,7 @@ def test_norms_of_weights_that_are_not_finite_are_an_error():
 
 def test_norms_of_a_network_without_layers_are_unavailable():
     with pytest.raises(
-        UnavailableError, match="^the network has no convolution and no linear map$"
+        UnavailableError, match=r"^the network has no convolution and no linear map$"
     ):
         layer_norms(view_of(nn.Flatten()))
 
@@ -248,5 +248,7 @@ def test_distance_of_a_network_that_did_not_move():
 
 def test_initial_weights_of_another_network_are_an_error():
     view = view_of(Chain(), initial=nn.Linear(2, 2))
-    with pytest.raises(MeasureError, match="^the weights before training do not fit the network: "):
+    with pytest.raises(
+        MeasureError, match=r"^the weights before training do not fit the network: "
+    ):
         distance_from_init.spectral(view)
