@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,7 +10,6 @@ from audit.data.renditions import CENTRE_CROP, FLIP, MIXED
 from audit.plugin import Batch, Filtration, Layer, LayerBirths, MapReducer, TrainView, Value
 from audit.topology import birth_levels
 from audit.topology.agreement import agreement
-from audit_measures._layer_parts import layer_parts, parts_beside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,25 +121,22 @@ class CubicalMixed(MixedBirths):
     filtration = "cubical"
 
 
-def shared_classes(labels: np.ndarray) -> np.ndarray:
-    """Shape (m,): whether an image has another of its class beside it."""
-    _, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    shared: np.ndarray = counts[position] > 1
-    return shared
-
-
 def agreement_of_units(
-    layer: LayerBirths, first: np.ndarray, second: np.ndarray, labels: np.ndarray
+    layer: LayerBirths, first: np.ndarray, second: np.ndarray, rows: np.ndarray, labels: np.ndarray
 ) -> tuple[Value, Value]:
     """Agreement beyond the class, Σ (same − others) / Σ (1 − others), and mean of the plain one.
 
-    Sums and mean are over the units both of whose series (m, u) vary.
+    See `audit.topology.agreement` for the series (n, u) and (m, u), rows (m,) and labels (n,).
+    Images that are alone in their class are left out; sums and mean are over the units both of
+    whose series vary.
     """
-    if not len(labels):
-        reason = "no class has two images among those that are compared"
+    _, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    beside = counts[position[rows]] > 1
+    if not beside.any():
+        reason = "no image that is compared has another of its class"
         return Value.undefined(reason), Value.undefined(reason)
-    found = agreement(first, second, labels)
-    varies = np.isfinite(found.same)
+    found = agreement(first, second[beside], rows[beside], labels)
+    varies = np.isfinite(found.same + found.others)
     if not varies.any():
         reason = f"{layer.layer}: no unit has births that vary both before and after"
         return Value.undefined(reason), Value.undefined(reason)
@@ -151,14 +146,3 @@ def agreement_of_units(
     if room <= 1e-9 * len(others):
         return Value.undefined(f"{layer.layer}: all images of a class have the same births"), plain
     return Value(float((same - others).sum()) / room), plain
-
-
-def stability_parts(
-    view: TrainView,
-    filtration: Filtration,
-    of_layer: Callable[[LayerBirths], tuple[Value, Value]],
-    plain: str,
-) -> dict[str, Value]:
-    """Layer parts of the agreement beyond the class, and beside them of the plain one."""
-    found = [of_layer(layer) for layer in view.births(filtration)]
-    return layer_parts([pair[0] for pair in found]) | parts_beside(plain, [p[1] for p in found])

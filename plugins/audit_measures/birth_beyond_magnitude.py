@@ -66,7 +66,8 @@ def _of_layer(
     mean, largest = (part[:, kept] for part in magnitudes.of(layer.layer))
     strata = quantile_codes(mean, N_MAGNITUDE_BINS) * N_MAGNITUDE_BINS
     strata += quantile_codes(largest, N_MAGNITUDE_BINS)
-    bins = birth_bins(layer.birth_levels[:, kept], N_BIRTH_BINS)
+    births = layer.birth_levels[:, kept].astype(np.int64)
+    bins = birth_bins(births, N_BIRTH_BINS)
     reason = f"{layer.layer}: every unit is dead or constant on the sample"
     beyond = conditional_information(bins, strata, labels).information
     alone = conditional_information(strata, np.zeros_like(strata), labels).information

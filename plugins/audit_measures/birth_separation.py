@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
-from audit.topology.separation import class_separation
+from audit_measures._class_separation import class_separation
 from audit_measures._layer_parts import (
     declared_beside,
     declared_parts,
@@ -36,7 +36,7 @@ def birth_separation(view: TrainView, filtration: Filtration) -> dict[str, Value
     """Balanced accuracy of LDA on the births of a layer, cross-validated, above chance.
 
     An image is described by the ranks of the births of all units of a layer, and by which units
-    have a birth; see `audit.topology.separation`. (a − 1/c) / (1 − 1/c) with a the mean over c
+    have a birth; see `class_separation`. (a − 1/c) / (1 − 1/c) with a the mean over c
     classes of the share of images left out that is given its class: 0 is chance, 1 is perfect,
     slightly negative is chance too.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from audit.data.renditions import CENTRE_CROP, FLIP
 from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
 from audit.topology.agreement import birth_ranks
@@ -15,8 +17,6 @@ from audit_measures._altered_births import (
     CubicalMixed,
     MixedBirths,
     agreement_of_units,
-    shared_classes,
-    stability_parts,
 )
 from audit_measures._layer_parts import declared_beside, declared_parts, layer_parts, parts_beside
 
@@ -30,12 +30,12 @@ _MIXED: dict[Filtration, type[MixedBirths]] = {"clique": CliqueMixed, "cubical":
 def birth_stability(view: TrainView, filtration: Filtration) -> dict[str, Value]:
     """How far a unit's births stay with an image of which only the middle 90% is seen.
 
-    With r the rank correlation, over images, of the births as they are and of those of the images
-    cropped and enlarged, and r' the same with other images of the class in the place of the
-    cropped ones, on average over all of them (which is exactly the permutation null within
-    classes): Σ (r − r') / Σ (1 − r') over the units whose births vary. 1: births do not change;
-    0: they say no more of the image than of its class. Never born ranks after every level. Every
-    tenth image is altered.
+    With r the correlation, over every tenth image, of the rank of its birth and of the rank that
+    the cropped and enlarged image's birth has among those of the sample, and r' the same with all
+    other images of its class in the place of the image itself, on average (the exact expectation
+    of a null that draws another image of the class): Σ (r − r') / Σ (1 − r') over the units whose
+    births vary. 1: births do not change; 0: they say no more of the image than of its class. Never
+    born ranks after every level.
 
     Args:
         view: The network and its training sample.
@@ -44,7 +44,7 @@ def birth_stability(view: TrainView, filtration: Filtration) -> dict[str, Value]
     Returns:
         The parts of `layer_parts`; "plain" and "plain_last": the mean of r; "mirror" and
         "mirror_last": as the measure, for mirror images, whose maps are mirrored back. Undefined
-        where no class has two images among those altered, or no unit's births vary.
+        where no class has two images, or no unit's births vary.
 
     Source:
         method.md section 4 sketched it with shifts and noise; the null is ours.
@@ -56,10 +56,9 @@ def birth_stability(view: TrainView, filtration: Filtration) -> dict[str, Value]
 
     def of_layer(layer: LayerBirths, rendition: str) -> tuple[Value, Value]:
         rows, altered = kept.of(rendition, layer.layer)
-        beside = shared_classes(view.labels[rows])
-        first = birth_ranks(layer.birth_levels[rows[beside]])
-        second = birth_ranks(altered[beside])
-        return agreement_of_units(layer, first, second, view.labels[rows[beside]])
+        first = birth_ranks(layer.birth_levels)
+        second = birth_ranks(altered, among=layer.birth_levels)
+        return agreement_of_units(layer, first, second, rows, view.labels)
 
     found = [
         [of_layer(layer, rendition.name) for rendition in (CENTRE_CROP, FLIP)]
@@ -76,10 +75,10 @@ def birth_mixing_consistency(view: TrainView, filtration: Filtration) -> dict[st
     """How far the births of the average of two images of a class lie where those of the two do.
 
     Each image is averaged with its successor among the images of its class (`MIXED`, at most 2,000
-    averages). With r the rank correlation, over these pairs, of the average's birth and of the mean
-    rank of the two images' births, and r' the same with the two images of other pairs of the class,
-    on average over all of them: Σ (r − r') / Σ (1 − r') over the units whose births vary. 0: the
-    average tells no more of its two images than of their class.
+    averages). With r the correlation, over these pairs, of the rank of the average's birth among
+    those of the sample and of the mean rank of the two images' births, and r' the same with the
+    other pairs of the class, on average over all of them: Σ (r − r') / Σ (1 − r') over the units
+    whose births vary. 0: the average tells no more of its two images than of their class.
 
     Args:
         view: The network and its training sample.
@@ -99,14 +98,16 @@ def birth_mixing_consistency(view: TrainView, filtration: Filtration) -> dict[st
 
     def of_layer(layer: LayerBirths) -> tuple[Value, Value]:
         pairs, mixed = kept.of(layer.layer)
-        beside = shared_classes(view.labels[pairs[:, 0]])
-        pairs = pairs[beside]
-        ranks = birth_ranks(layer.birth_levels)
-        of_two = (ranks[pairs[:, 0]] + ranks[pairs[:, 1]]) / 2
-        second = birth_ranks(mixed[beside].astype(int))
-        return agreement_of_units(layer, of_two, second, view.labels[pairs[:, 0]])
+        if not len(pairs):
+            reason = "no class has two images"
+            return Value.undefined(reason), Value.undefined(reason)
+        of_two = birth_ranks(layer.birth_levels)[pairs].mean(1)
+        second = birth_ranks(mixed, among=layer.birth_levels)
+        labels = view.labels[pairs[:, 0]]
+        return agreement_of_units(layer, of_two, second, np.arange(len(pairs)), labels)
 
-    return stability_parts(view, filtration, of_layer, "plain")
+    found = [of_layer(layer) for layer in view.births(filtration)]
+    return layer_parts([pair[0] for pair in found]) | parts_beside("plain", [p[1] for p in found])
 
 
 def _entries(filtration: Filtration) -> tuple[MeasureEntry, ...]:
@@ -136,8 +137,8 @@ def _entries(filtration: Filtration) -> tuple[MeasureEntry, ...]:
                 "births are coarse where maps are small or never born is common, and then a change "
                 "of one pixel moves them; with few images it is noisy, as every tenth is altered"
             ),
-            needs="two images of a class among every tenth; square maps under clique",
-            source="method.md section 4; exact null within classes; crop to the middle 90%",
+            needs="two images of a class; square maps under clique",
+            source="method.md section 4; null of other images of the class; crop to the middle 90%",
             parts=(
                 *declared_parts("none"),
                 *plain,

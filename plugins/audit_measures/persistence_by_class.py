@@ -118,7 +118,7 @@ def total_persistence_information(view: TrainView) -> dict[str, Value]:
     present, labels = np.unique(view.labels, return_inverse=True)
 
     def information(layer: Layer, numbers: np.ndarray) -> Value:
-        states = np.where(numbers == 0, NO_BIRTH, numbers)
+        states = np.where(numbers == 0, NO_BIRTH, numbers.astype(np.int64))
         found = birth_class_information(states, labels, len(present)).information
         return mean_of_units(found, f"{layer.name}: no unit varies in space")
 
