@@ -82,7 +82,7 @@ def conditional_information(
     """
     codes, strata, labels = _checked(codes, strata, labels)
     n, n_units = codes.shape
-    sizes = [int(part.max()) + 1 for part in (strata, codes, labels)]
+    sizes = [int(part.max(initial=0)) + 1 for part in (strata, codes, labels)]
     per_unit = int(np.prod(sizes))
     step = max(1, _CELLS_AT_A_TIME // per_unit)
     found = [

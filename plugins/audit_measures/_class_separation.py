@@ -84,7 +84,8 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
 
     Images of a class are put in the order of a digest of their sorted births, and dealt out. So
     neither the order of the images nor that of the units counts, and images with equal births,
-    such as an image that comes twice, share a fold.
+    such as an image that comes twice, share a fold; unless all of the class have the same births,
+    which are then on both sides.
 
     Args:
         births: (n, u) integers.
@@ -105,8 +106,8 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
     folds = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         of_class = labels == label
-        _, place = np.unique(digests[of_class], return_inverse=True)
-        folds[of_class] = place % n_folds
+        distinct, place = np.unique(digests[of_class], return_inverse=True)
+        folds[of_class] = (place if len(distinct) > 1 else np.arange(len(place))) % n_folds
     return folds
 
 
