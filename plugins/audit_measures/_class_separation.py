@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Separation(NamedTuple):
     """Balanced accuracy on images left out, adjusted for chance: 0 is chance, 1 is perfect.
 
     `linear`: linear discriminant analysis with a shrunken covariance. `neighbours`: the class of
-    the nearest image. NaN where no class or a single one has images enough, or no birth varies.
+    the nearest image. NaN where fewer than two classes have images enough, or no birth varies.
     """
 
     linear: float
@@ -154,9 +155,12 @@ def _adjusted_accuracy(
     for fold in np.unique(folds):
         left_out = folds == fold
         known = np.unique(labels[~left_out])
-        if len(known) < 2:
-            continue
-        classifier.fit(columns[~left_out], labels[~left_out])
+        if len(known) < 2 or (~left_out).sum() <= len(known):
+            continue  # one image a class shows no spread within them
+        with warnings.catch_warnings():
+            # of a class with one image LDA warns that it has no spread, which is so
+            warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
+            classifier.fit(columns[~left_out], labels[~left_out])
         right[left_out] = classifier.predict(columns[left_out]) == labels[left_out]
         judged |= left_out & np.isin(labels, known)  # a class nobody has seen cannot be given
     shares = [right[judged & (labels == label)].mean() for label in np.unique(labels[judged])]

@@ -25,7 +25,7 @@ def _of_layer(layer: LayerBirths, labels: np.ndarray) -> tuple[Value, Value]:
     if not (births.size and (births != births[0]).any()):
         reason = f"{layer.layer}: every unit has the same birth on all images"
         return Value.undefined(reason), Value.undefined(reason)
-    reason = f"{layer.layer}: no two classes have images on both sides of a fold"
+    reason = f"{layer.layer}: no two classes have images enough on both sides of a fold"
     linear, nearest = (
         Value.undefined(reason) if math.isnan(number) else Value(number)
         for number in class_separation(births, labels)
@@ -47,8 +47,8 @@ def birth_separation(view: TrainView, filtration: Filtration) -> dict[str, Value
 
     Returns:
         The parts of `layer_parts`; "neighbours" and "neighbours_last": the same for the class of
-        the nearest image. Undefined where all births of a layer are equal, or where fewer than two
-        classes have two images with different births.
+        the nearest image. Undefined where all births of a layer are equal, or where no fold leaves
+        two classes, and more images than classes, to learn from.
 
     Source:
         Ours, of scikit-learn's LinearDiscriminantAnalysis (shrinkage 0.1) and
@@ -82,7 +82,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             "it grows with the number of units and of images, so that only networks on equal "
             "samples compare; on labels that are wrong it has a ceiling that is not the network's"
         ),
-        needs="two classes with two images each; square maps under clique",
+        needs="two classes with three images each, or more; square maps under clique",
         source="scikit-learn's LDA with shrinkage 0.1, and nearest neighbour; five folds by digest",
         unit="share of accuracy above chance",
         parts=(

@@ -209,11 +209,18 @@ def test_separation_by_never_born_alone():
     assert class_separation(births, labels) == (1, 1)
 
 
+def test_separation_needs_more_images_than_classes_on_one_side():
+    births = np.array([[2], [3], [8], [9]])
+    assert np.isnan(class_separation(births, np.array([0, 0, 1, 1]))).all()
+    births = np.array([[2], [3], [4], [17], [18], [19]])
+    assert class_separation(births, np.array([0, 0, 0, 1, 1, 1])) == (1, 1)
+
+
 def test_separation_of_equal_births_and_of_single_images_is_undefined():
     constant = birth_separation(FixedBirths(layer([[3], [3]]), labels=[0, 1]), "clique")
     assert reasons(constant) >= {"a: every unit has the same birth on all images"}
     alone = birth_separation(FixedBirths(layer([[3], [4], [5]]), labels=[0, 1, 2]), "clique")
-    assert reasons(alone) >= {"a: no two classes have images on both sides of a fold"}
+    assert reasons(alone) >= {"a: no two classes have images enough on both sides of a fold"}
     silent = FixedBirths(layer([[-1], [-1]], flags=FLAG_CONSTANT | FLAG_ZERO), labels=[0, 1])
     assert birth_separation(silent, "clique")["layer_1"].status == "undefined"
 
