@@ -46,8 +46,10 @@ class HoleSums(MapReducer):
 
     def update(self, batch: Batch, layer: Layer, maps: Tensor) -> None:
         """Keep two whole numbers for each map."""
+        import torch
+
         size = max(1, _VALUES_AT_A_TIME // max(1, maps[0].numel()))
-        for part in maps.split(size):
+        for part in torch.split(maps, size):
             curves = betti_curves(part.float().contiguous().cpu().numpy())
             # after a map's last level, where it is whole, there is no hole
             self._total[layer.name].append(curves.beta_1.sum(-1, dtype=np.int32))
