@@ -5,7 +5,12 @@ Public modules, in the order in which data flows:
 - `births`: `birth_levels`, the one entrance, whatever the backend.
 - `layer_births`: what is kept of the maps of one layer.
 - `entropy`, `intervals`: feature entropy of birth levels, and its confidence intervals.
-- `information`: what a unit's birth level tells of the class.
+- `information`, `conditional`: what a unit's birth level tells of the class, and what it tells
+  beyond other numbers of the unit.
+- `agreement`: whether two series of births agree image by image, beyond the class.
+- `redundancy`: how much the units of a layer repeat each other.
+- `spread`: how much of a number's spread lies within classes.
+- `profile`: where in depth a quantity arises.
 - `nulls`, `shuffled`: feature entropy against chance, and births of shuffled maps taken on a pass.
 - `units`: the unit table.
 - `diagrams`: whole persistence diagrams and Betti curves.

@@ -65,7 +65,7 @@ def birth_class_information(
     n, n_units = births.shape
     if n == 0:
         raise DataError("birth-class information needs at least one image; found none")
-    bins = _quantile_bins(births, n_bins)
+    bins = birth_bins(births, n_bins)
     cell = (np.arange(n_units) * (n_bins + 1) + bins) * n_classes + labels[:, None]
     table = np.bincount(cell.ravel(), minlength=n_units * (n_bins + 1) * n_classes)
     table = table.reshape(n_units, n_bins + 1, n_classes)
@@ -80,8 +80,20 @@ def birth_class_information(
     return BirthClassInformation(mutual - chance, mutual, chance, rate, n_bins_used)
 
 
-def _quantile_bins(births: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bin (n, u) of each birth: its quantile bin from 0, or `n_bins` where there is no birth."""
+def birth_bins(births: np.ndarray, n_bins: int) -> np.ndarray:
+    """Bin of each birth: its quantile bin from 0, or `n_bins` where there is no birth.
+
+    Args:
+        births: (n, u) integers, from 1, or `NO_BIRTH`.
+        n_bins: Most quantile bins for born images; equal levels share a bin.
+
+    Returns:
+        (n, u) integers in [0, n_bins].
+
+    Example:
+        >>> birth_bins(np.array([[3], [-1], [8], [5]]), 2).ravel()
+        array([0, 2, 1, 0])
+    """
     absent = births == NO_BIRTH
     ordered = np.sort(np.where(absent, np.iinfo(np.int64).max, births), axis=0)
     born = (~absent).sum(axis=0)

@@ -6,21 +6,66 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audit.plugin import Direction, LayerBirths, Part, Value
+from audit.plugin import Change, Direction, Filtration, LayerBirths, Part, Value
 from audit.topology.units import CONSTANT, DEAD, unit_status
 
+#: Whether rounding moves what is made of the ranks of births: under the clique filtration the first
+#: levels alone count, and there no births were seen to change between float32 and float64.
+DTYPE_MOVES: dict[Filtration, tuple[Change, ...]] = {"clique": (), "cubical": ("dtype",)}
 
-def declared_parts(direction: Direction) -> tuple[Part, ...]:
+
+def declared_parts(
+    direction: Direction, claim: str = "", *, last: Direction | None = None
+) -> tuple[Part, ...]:
     """What `layer_parts` gives beside the mean, for a measure of this direction.
 
     The deepest layer is judged as a claim of its own: what it holds is what the head reads. Single
     layers and the slope show where a mean comes from; no direction is claimed for them.
+
+    Args:
+        direction: Of the measure.
+        claim: On what evidence the deepest layer's direction stands, where not on the measure's.
+        last: The deepest layer's direction, where it is another.
     """
     return (
         Part(name="layer_*", summary="one layer, counted from the shallowest", by_depth=True),
-        Part(name="last", summary="the deepest layer", direction=direction, judged=True),
+        Part(
+            name="last",
+            summary="the deepest layer",
+            direction=direction if last is None else last,
+            claim=claim,
+            judged=True,
+        ),
         Part(name="depth_slope", summary="slope from the first layer (0) to the last (1)"),
     )
+
+
+def parts_beside(name: str, layers: Sequence[Value]) -> dict[str, Value]:
+    """A second quantity beside a layer-wise measure: its mean as `name`, and `name`_last."""
+    parts = layer_parts(layers)
+    return {name: parts[""], f"{name}_last": parts["last"]}
+
+
+def declared_beside(
+    name: str, summary: str, *, direction: Direction = "none", claim: str = ""
+) -> tuple[Part, ...]:
+    """What `parts_beside` gives; the direction is that of the deepest layer, and judged if any."""
+    return (
+        Part(name=name, summary=f"{summary}; mean over layers"),
+        Part(
+            name=f"{name}_last",
+            summary=f"{summary}; the deepest layer",
+            direction=direction,
+            claim=claim,
+            judged=direction != "none",
+        ),
+    )
+
+
+def mean_of_units(numbers: np.ndarray, reason: str) -> Value:
+    """Mean over the units that have a number, undefined with this reason if none has."""
+    kept = numbers[np.isfinite(numbers)]
+    return Value(float(kept.mean())) if len(kept) else Value.undefined(reason)
 
 
 def layer_parts(layers: Sequence[Value]) -> dict[str, Value]:

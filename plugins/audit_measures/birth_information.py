@@ -39,6 +39,10 @@ def birth_class_information(view: TrainView, filtration: Filtration) -> dict[str
     Source:
         method.md §4: I = H(birth) − H(birth | class), of which feature entropy is the second
         term; chance corrected exactly (Vinh, Epps & Bailey, JMLR 11, 2010, eq. 24a).
+
+    Example:
+        A unit born at level 2 on four images of one class and at 9 on four of the other tells
+        log 2 = 0.693 nats less 0.080, which such a table shows by chance.
     """
     n_present = len(np.unique(view.labels))
     layers = view.births(filtration)
@@ -48,8 +52,29 @@ def birth_class_information(view: TrainView, filtration: Filtration) -> dict[str
     return layer_parts([_of_layer(view, layer) for layer in layers])
 
 
+#: Kendall's tau with held-out accuracy on zoos of tiny timm networks that we trained: 72 on patches
+#: of photographs, 36 on letters, 48 on letters without label noise (method.md section 4); then,
+#: with layers at the ends of stages, 48 on digits, 32 on letters and 32 on patches.
+_EVIDENCE: dict[Filtration, tuple[str, str]] = {
+    "clique": (
+        "0.25, 0.76 and 0.40 on three zoos, then 0.30, 0.26 and 0.05 on three others",
+        "0.31, 0.74 and 0.48 on three zoos, but 0.18, -0.06 and 0.02 on three others",
+    ),
+    "cubical": (
+        "0.34, 0.63 and 0.31 on three zoos, then -0.14, 0.37 and 0.02 on three others",
+        "0.42, 0.73 and 0.45 on three zoos, but -0.11, -0.07 and -0.11 on three others",
+    ),
+}
+
+
+def _claim(taus: str) -> str:
+    """What we measured, in words."""
+    return f"no paper; measured by us: Kendall tau with held-out accuracy {taus}"
+
+
 def _entry(filtration: Filtration) -> MeasureEntry:
     """The measure under one filtration."""
+    mean, last = _EVIDENCE[filtration]
     return MeasureEntry(
         name=f"birth_class_information.{filtration}",
         summary=f"information of a unit's birth level on the class, nats ({filtration} filtration)",
@@ -57,10 +82,18 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         version="1",
         direction="higher",
         invariance="node-wise",
+        varies_with=("duplicates",),
         cost="topology",
+        formula="mean over units of I(birth bin; class) - its expectation under permuted labels",
+        claim=_claim(mean),
+        weakness=(
+            "on three of six zoos that we measured it hardly ranked, the deepest layer least; "
+            "what a birth tells may be the map's magnitude (see birth_information_beyond_magnitude)"
+        ),
+        needs="two classes; square maps under clique",
         source="method.md section 4; chance corrected by Vinh, Epps & Bailey 2010, eq. 24a",
         unit="nats",
-        parts=declared_parts("higher"),
+        parts=declared_parts("higher", _claim(last)),
         filtrations=(filtration,),
         order=3,
     )

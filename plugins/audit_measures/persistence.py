@@ -6,7 +6,6 @@ order of the values matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,24 +70,57 @@ class HoleEntropy(_MeanOverMaps):
         return entropy
 
 
-def _by_layer(kind: type[_MeanOverMaps]) -> Callable[[TrainView], dict[str, Value]]:
-    """The measure that reports a reducer's means by layer."""
+def hole_area(view: TrainView) -> dict[str, Value]:
+    """Mean number of holes of a map's superlevel sets: Σ over levels of β₁ / number of levels.
 
-    def compute(view: TrainView) -> dict[str, Value]:
-        return layer_parts(view.reduced(kind).layers())
+    Averaged over the maps of a layer that have more than one value, then over layers; at least 0.
 
-    return compute
+    Returns:
+        The parts of `layer_parts`. A layer whose maps have one value each is undefined.
+
+    Source:
+        The area under the Betti curve of H₁, which is the total persistence, on dense ranks;
+        Bleile et al. 2021 (arXiv 2102.11397) for the construction.
+
+    Example:
+        A map of 8 levels with one hole at a single level has 1/8.
+    """
+    return layer_parts(view.reduced(HoleArea).layers())
+
+
+def hole_entropy(view: TrainView) -> dict[str, Value]:
+    """Persistent entropy −Σ p log p of a map's holes, p a hole's share of all lives, in nats.
+
+    Lives are counted in dense ranks; averaged over the maps of every tenth image that have a hole,
+    then over layers. 0 for one hole, log k at most for k holes.
+
+    Returns:
+        The parts of `layer_parts`. A layer without a hole is undefined.
+
+    Source:
+        Chintakunta et al., An entropy-based persistence barcode, Pattern Recognition 48, 2015.
+
+    Example:
+        Two holes of equal lives: log 2 = 0.693 nats.
+    """
+    return layer_parts(view.reduced(HoleEntropy).layers())
 
 
 MEASURES = (
     MeasureEntry(
         name="hole_area",
         summary="mean number of holes of superlevel sets, over levels, maps and layers",
-        compute=_by_layer(HoleArea),
+        compute=hole_area,
         version="1",
         direction="none",
         invariance="node-wise",
+        varies_with=("dtype",),
         cost="topology",
+        formula="mean over maps of sum over levels of beta_1 / number of levels",
+        weakness=(
+            "maps that are 0 in many places have few levels, so that sparsity moves it; small "
+            "holes made by noise count as the others do, level by level"
+        ),
         source="area under the Betti curve of H1, which is the total persistence, on dense ranks "
         "and divided by their number; Bleile et al. 2021 (arXiv 2102.11397) for the construction",
         unit="holes",
@@ -100,11 +132,14 @@ MEASURES = (
     MeasureEntry(
         name="hole_entropy",
         summary="mean persistent entropy of the holes of feature maps, on every tenth image, nats",
-        compute=_by_layer(HoleEntropy),
+        compute=hole_entropy,
         version="1",
         direction="none",
         invariance="node-wise",
+        varies_with=("image-order", "duplicates"),
         cost="topology",
+        formula="mean over maps of -sum p log p, p: share of a hole in the lives of all",
+        weakness="it grows with the number of holes; maps without any are left out",
         source="Chintakunta et al., An entropy-based persistence barcode, Pattern Recognition 48, "
         "2015; on dense ranks, H1, every tenth image",
         unit="nats",

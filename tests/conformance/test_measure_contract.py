@@ -30,7 +30,8 @@ NETWORKS = (
 
 
 #: Measures without a number, and for which networks: no ReLU network; an untrained network's margin
-#: is negative; maps of 4 × 4 pixels; fewer images than features, or than clusters.
+#: is negative; maps of 4 × 4 pixels; fewer images than features, or than clusters; a tenth of eight
+#: images is one; births of untrained networks that tell no more of the class than by chance.
 LACKING = {
     "path_norm": set(NETWORKS) - {"test_resnet"},
     "inverse_margin": set(NETWORKS),
@@ -42,6 +43,11 @@ LACKING = {
     "random_weights_null.clique": {"test_vit"},
     "shuffled_null.clique": {"test_vit"},
     "units_below_chance.clique": {"test_vit"},
+    "birth_stability.clique": set(NETWORKS),
+    "birth_stability.cubical": set(NETWORKS),
+    "persistent_entropy_spread": set(NETWORKS),
+    "birth_information_depth.clique": {"test_efficientnet", "test_vit"},
+    "birth_information_depth.cubical": {"test_byobnet", "test_efficientnet", "test_vit"},
 }
 
 
