@@ -221,18 +221,23 @@ def _grouped(
     orders: Orders, channels: Axis | None, made: Axis | None, second: Axis | None, groups: int
 ) -> Axis | None:
     """The channels of all groups move in one way, that of the weight; what is made in its group."""
-    if channels is None or second is None or made is None:
-        for axis in (channels, second, made):
-            orders.classes.fix(axis)
-        return None
-    size, height = len(second), len(made) // groups
+    if channels is None or second is None:
+        orders.classes.fix(channels or second)
     for group in range(groups):
-        own = slice(group * size, (group + 1) * size)
-        part = Axis(channels.channels[own], channels.roles[own])
-        orders.classes.tie(part, orders.classes.within(second, orders.classes.role(-2, group)))
-        rows = slice(group * height, (group + 1) * height)
-        orders.meet(Axis(made.channels[rows], made.roles[rows]), -1, group)
+        if channels is not None and second is not None:
+            part = _part(channels, group, groups)
+            role = orders.classes.role(-2, group)
+            orders.classes.tie(part, orders.classes.within(second, role))
+        if made is not None:
+            orders.meet(_part(made, group, groups), -1, group)
     return made
+
+
+def _part(axis: Axis, group: int, groups: int) -> Axis:
+    """The channels of one group among equal ones."""
+    size = len(axis) // groups
+    own = slice(group * size, (group + 1) * size)
+    return Axis(axis.channels[own], axis.roles[own])
 
 
 def _batch_norm(orders: Orders, call: Call) -> None:
@@ -263,10 +268,9 @@ def _group_norm(orders: Orders, call: Call) -> None:
         if isinstance(call.arguments.get(key), Ref):
             axes[1] = orders.classes.tie(orders.axes(call.arguments[key])[0], axes[1])
     if axes[1] is not None:
-        size = len(axes[1]) // call.arguments["group"]
-        for group in range(call.arguments["group"]):
-            own = slice(group * size, (group + 1) * size)
-            orders.meet(Axis(axes[1].channels[own], axes[1].roles[own]), -1, group)
+        groups = call.arguments["group"]
+        for group in range(groups):
+            orders.meet(_part(axes[1], group, groups), -1, group)
     orders.give(call.outputs[0], axes)
 
 
