@@ -53,7 +53,8 @@ class Atoms:
 
     def pin(self, labels: Tensor) -> None:
         """Let every atom be the factor 1."""
-        self.tie(torch.unique(labels), torch.tensor(ONE))
+        roots = self.roots(torch.unique(labels)).numpy()
+        self._parents[roots[roots != ANY]] = ONE
 
     def same(self, *labels: Tensor) -> Tensor:
         """Tie tensors of atoms to each other; they are broadcast to what this gives."""

@@ -17,10 +17,18 @@ from audit.transforms._moving import (
     SPATIAL,
     reduced_axes,
 )
-from audit.transforms._orders import Axes, Orders, Rule, moved, unknown
+from audit.transforms._order_products import add, added_product, convolved, matrix_product, part_of
+from audit.transforms._orders import Axes, Orders, Rule, moved, tied, unknown
 from audit.transforms._trace import Call, Ref
 
 _REDUCING: Final = REDUCING | {"var", "std", "var_mean", "std_mean", "logsumexp", "prod"}
+
+
+#: Functions of each element that torch does not mark as such.
+_POINTWISE: Final = frozenset(
+    {"hardtanh", "hardswish", "hardsigmoid", "silu", "gelu", "mish", "elu", "leaky_relu", "relu"}
+    | {"softplus", "threshold", "sigmoid", "tanh", "clamp", "celu", "prelu", "_prelu_kernel"}
+)
 
 
 def rule(call: Call) -> Rule:
@@ -28,7 +36,7 @@ def rule(call: Call) -> Rule:
     if call.name in _RULES:
         return _RULES[call.name]
     pointwise = call.function is not None and torch.Tag.pointwise in call.function.tags
-    return _elementwise if pointwise else unknown
+    return _elementwise if pointwise or call.name in _POINTWISE else unknown
 
 
 def _elementwise(orders: Orders, call: Call) -> None:
@@ -44,18 +52,8 @@ def _elementwise(orders: Orders, call: Call) -> None:
                 for place in [dim - len(length) + len(orders.shape(index))]
                 if place >= 0 and orders.shape(index)[place] > 1
             ]
-            axes.append(_tied(orders, met))
+            axes.append(tied(orders, met))
         orders.give(output, axes)
-
-
-def _tied(orders: Orders, axes: list[Axis | None]) -> Axis | None:
-    """Let several axes move as one."""
-    if not axes:
-        return None
-    first, *others = axes
-    for other in others:
-        first = orders.classes.tie(first, other)
-    return first
 
 
 def _kept(orders: Orders, call: Call) -> None:
@@ -87,7 +85,7 @@ def _joined(orders: Orders, call: Call) -> None:
         for part, length in zip(parts, lengths, strict=True)
     ]
     made: Axes = [
-        None if other == dim else _tied(orders, [part[other] for part in parts])
+        None if other == dim else tied(orders, [part[other] for part in parts])
         for other in range(len(parts[0]))
     ]
     made[dim] = Axis(*(_concatenated(joined, key) for key in ("channels", "roles")))
@@ -102,7 +100,7 @@ def _concatenated(axes: list[Axis], key: str) -> Any:
 def _stacked(orders: Orders, call: Call) -> None:
     """Tensors along a new axis."""
     parts = [orders.axes(ref) for ref in call.arguments["tensors"]]
-    axes = [_tied(orders, list(along)) for along in zip(*parts, strict=True)]
+    axes = [tied(orders, list(along)) for along in zip(*parts, strict=True)]
     axes.insert(call.arguments.get("dim", 0) % (len(axes) + 1), None)
     orders.give(call.outputs[0], axes)
 
@@ -145,96 +143,6 @@ def _reduced(orders: Orders, call: Call) -> None:
         orders.give(output, left)
 
 
-def _product(orders: Orders, left: Ref, right: Ref) -> Axes:
-    """The axes of a matrix product, of matrices or of batches of them."""
-    *batch, rows, inner = orders.axes(left)
-    *batch_too, inner_too, columns = orders.axes(right)
-    orders.classes.tie(inner, inner_too)
-    both = [_tied(orders, list(pair)) for pair in zip(batch, batch_too, strict=True)]
-    return [*both, rows, columns]
-
-
-def _matrix_product(orders: Orders, call: Call) -> None:
-    """A product of two matrices, or of batches of them."""
-    orders.meet_inputs(call)
-    orders.give(call.outputs[0], _product(orders, call.arguments["self"], call.arguments["mat2"]))
-
-
-def _added_product(orders: Orders, call: Call) -> None:
-    """A product to which something, such as a bias, is added."""
-    orders.meet_inputs(call)
-    keys = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
-    axes = _product(orders, *(call.arguments[key] for key in keys))
-    _add(orders, axes, call.arguments["self"])
-    orders.give(call.outputs[0], axes)
-
-
-def _add(orders: Orders, axes: Axes, added: Any) -> None:
-    """Tie what is broadcast to axes with them."""
-    own = orders.axes(added)
-    for dim in range(1, len(own) + 1):
-        if orders.shape(added)[-dim] > 1:
-            axes[-dim] = orders.classes.tie(own[-dim], axes[-dim])
-
-
-def _convolved(orders: Orders, call: Call) -> None:
-    """A convolution: the second axis of its weight reads channels, the first makes them."""
-    if call.arguments["transposed"] and call.arguments["groups"] > 1:
-        unknown(orders, call)
-        return
-    orders.meet_inputs(call)
-    given, weight, bias = (call.arguments[key] for key in ("input", "weight", "bias"))
-    first, second, *places = orders.axes(weight)
-    batch, channels, *spatial = orders.axes(given)
-    for axis in (batch, *places, *spatial):
-        orders.classes.fix(axis)
-    groups = call.arguments["groups"]
-    if call.arguments["transposed"]:
-        first, second = second, first
-    if groups == 1:
-        orders.classes.tie(channels, second)
-    elif orders.shape(weight)[1] == 1:
-        first = _depthwise(orders, channels, first)
-    else:
-        first = _grouped(orders, channels, first, second, groups)
-    if bias is not None:
-        first = orders.classes.tie(orders.axes(bias)[0], first)
-    orders.give(call.outputs[0], [None, first, *[None] * len(spatial)])
-
-
-def _depthwise(orders: Orders, channels: Axis | None, made: Axis | None) -> Axis | None:
-    """Each channel makes some of its own, by their number among them."""
-    if channels is None or made is None:
-        orders.classes.fix(channels or made)
-        return None
-    several = len(made) // len(channels)
-    if several == 1:
-        return orders.classes.tie(made, channels)
-    for number in range(several):
-        role = orders.classes.role(-1, number)
-        part = Axis(made.channels[number::several], made.roles[number::several])
-        orders.classes.tie(part, orders.classes.within(channels, role))
-    return made
-
-
-def _grouped(
-    orders: Orders, channels: Axis | None, made: Axis | None, second: Axis | None, groups: int
-) -> Axis | None:
-    """The channels of all groups move in one way, that of the weight; what is made in its group."""
-    if channels is None or second is None or made is None:
-        for axis in (channels, second, made):
-            orders.classes.fix(axis)
-        return None
-    size, height = len(second), len(made) // groups
-    for group in range(groups):
-        own = slice(group * size, (group + 1) * size)
-        part = Axis(channels.channels[own], channels.roles[own])
-        orders.classes.tie(part, orders.classes.within(second, orders.classes.role(-2, group)))
-        rows = slice(group * height, (group + 1) * height)
-        orders.meet(Axis(made.channels[rows], made.roles[rows]), -1, group)
-    return made
-
-
 def _batch_norm(orders: Orders, call: Call) -> None:
     """A norm of each channel, which lies along the second axis."""
     orders.meet_inputs(call)
@@ -251,7 +159,7 @@ def _layer_norm(orders: Orders, call: Call) -> None:
     axes = list(orders.axes(call.arguments["input"]))
     for key in ("weight", "bias"):
         if isinstance(call.arguments.get(key), Ref):
-            _add(orders, axes, call.arguments[key])
+            add(orders, axes, call.arguments[key])
     orders.give(call.outputs[0], axes)
 
 
@@ -263,10 +171,9 @@ def _group_norm(orders: Orders, call: Call) -> None:
         if isinstance(call.arguments.get(key), Ref):
             axes[1] = orders.classes.tie(orders.axes(call.arguments[key])[0], axes[1])
     if axes[1] is not None:
-        size = len(axes[1]) // call.arguments["group"]
-        for group in range(call.arguments["group"]):
-            own = slice(group * size, (group + 1) * size)
-            orders.meet(Axis(axes[1].channels[own], axes[1].roles[own]), -1, group)
+        groups = call.arguments["group"]
+        for group in range(groups):
+            orders.meet(part_of(axes[1], group, groups), -1, group)
     orders.give(call.outputs[0], axes)
 
 
@@ -281,7 +188,7 @@ def _attended(orders: Orders, call: Call) -> None:
     orders.classes.tie(query[-1], key[-1])
     orders.classes.tie(key[-2], value[-2])
     batch = [
-        _tied(orders, list(axes)) for axes in zip(query[:-2], key[:-2], value[:-2], strict=True)
+        tied(orders, list(axes)) for axes in zip(query[:-2], key[:-2], value[:-2], strict=True)
     ]
     orders.give(call.outputs[0], [*batch, query[-2], value[-1]])
 
@@ -292,14 +199,14 @@ _RULES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("_softmax", "_log_softmax", "softmax", *COPIES), _kept),
     **dict.fromkeys(SPATIAL, _by_channel),
     **dict.fromkeys(_REDUCING, _reduced),
-    **dict.fromkeys(("mm", "bmm"), _matrix_product),
-    **dict.fromkeys(("addmm", "baddbmm"), _added_product),
+    **dict.fromkeys(("mm", "bmm"), matrix_product),
+    **dict.fromkeys(("addmm", "baddbmm"), added_product),
     **dict.fromkeys(BATCH_NORM, _batch_norm),
     **dict.fromkeys(ATTENTION, _attended),
     **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), _layer_norm),
     "cat": _joined,
     "stack": _stacked,
     "constant_pad_nd": _padded,
-    "convolution": _convolved,
+    "convolution": convolved,
     "native_group_norm": _group_norm,
 }

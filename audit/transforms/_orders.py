@@ -197,3 +197,13 @@ def _varying(numbers: Tensor) -> list[int]:
         for dim in range(numbers.ndim)
         if numbers.shape[dim] > 1 and not bool((numbers == numbers.narrow(dim, 0, 1)).all())
     ]
+
+
+def tied(orders: Orders, axes: list[Axis | None]) -> Axis | None:
+    """Let several axes move as one."""
+    if not axes:
+        return None
+    first, *others = axes
+    for other in others:
+        first = orders.classes.tie(first, other)
+    return first
