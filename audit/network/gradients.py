@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from audit.network.scores import class_scores
 
@@ -47,7 +48,8 @@ def image_gradients(
         found: dict[str, Tensor] | None = None
         if batched:
             try:
-                found = together(parameters, images[part].clone(), labels[part])
+                with sdpa_kernel(SDPBackend.MATH):  # fused attention has no batched form
+                    found = together(parameters, images[part].clone(), labels[part])
             except (RuntimeError, NotImplementedError, ValueError):
                 batched = False  # such as operations in place, or without a batched form
         if found is None:

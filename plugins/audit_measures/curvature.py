@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from audit.errors import UnavailableError
 from audit.plugin import MeasureEntry, Part, TrainView, Value
@@ -67,7 +69,8 @@ def hessian_trace(view: TrainView) -> dict[str, Value | float]:
         vectors: differences below it say nothing.
 
     Source:
-        Hutchinson, 1989; Yao et al., PyHessian, IEEE Big Data 2020; products by `curvlinops`.
+        Hutchinson, 1989; Yao et al., PyHessian, IEEE Big Data 2020; products by `curvlinops`,
+        or by two backward passes where torch has no forward mode for an operation.
 
     Example:
         The loss ½(2x² + 4y²) has the trace 6, exactly, from any vector of signs.
@@ -81,13 +84,61 @@ def hessian_trace(view: TrainView) -> dict[str, Value | float]:
     labels = torch.from_numpy(view.labels[rows]).to(batches[0].device)
     data = with_labels(batches, labels)
     loss = nn.CrossEntropyLoss()
-    with torch.enable_grad(), warnings.catch_warnings():
+    vectors = (_signs(view, probe, parameters) for probe in range(_N_PROBES))
+    # the fused kernels of attention can be differentiated once only
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of what torch does for forward-mode
         hessian = library.HessianLinearOperator(
             network, loss, parameters, data, check_deterministic=False, num_data=len(rows)
         )
-        found = [_quadratic(hessian, _signs(view, probe, parameters)) for probe in range(_N_PROBES)]
+        products = _Products(network, parameters, data, hessian)
+        found = [_inner(products.of(vector), vector) for vector in vectors]
     return _estimate(np.array(found))
+
+
+class _Products:
+    """Products with the Hessian: the library's, or by two backward passes where it has none.
+
+    The library differentiates the gradient in forward mode, which torch lacks for some operations,
+    such as that of SiLU.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        parameters: list[nn.Parameter],
+        data: list[tuple[Tensor, Tensor]],
+        hessian: Any,
+    ) -> None:
+        self._network, self._parameters, self._data = network, parameters, data
+        self._hessian: Any = hessian
+
+    def of(self, vector: list[Tensor]) -> list[Tensor]:
+        """H·v, in the shape of the parameters."""
+        if self._hessian is not None:
+            try:
+                found: list[Tensor] = self._hessian @ vector
+                return found
+            except (RuntimeError, NotImplementedError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                self._hessian = None
+        return self._twice_backward(vector)
+
+    def _twice_backward(self, vector: list[Tensor]) -> list[Tensor]:
+        """The gradient of gradient · v."""
+        n = sum(len(labels) for _, labels in self._data)
+        total = [torch.zeros_like(parameter) for parameter in self._parameters]
+        for images, labels in self._data:
+            loss = functional.cross_entropy(self._network(images), labels, reduction="sum") / n
+            slopes = torch.autograd.grad(
+                loss, self._parameters, create_graph=True, materialize_grads=True
+            )
+            pairs = zip(slopes, vector, strict=True)
+            along = torch.stack([(slope * v).sum() for slope, v in pairs]).sum()
+            products = torch.autograd.grad(along, self._parameters, materialize_grads=True)
+            total = [a + b for a, b in zip(total, products, strict=True)]
+        return total
 
 
 def _signs(view: TrainView, probe: int, parameters: list[nn.Parameter]) -> list[Tensor]:
@@ -98,9 +149,9 @@ def _signs(view: TrainView, probe: int, parameters: list[nn.Parameter]) -> list[
     ]
 
 
-def _quadratic(hessian: Any, vector: list[Tensor]) -> float:
-    """vᵀHv."""
-    pairs = zip(hessian @ vector, vector, strict=True)
+def _inner(left: list[Tensor], right: list[Tensor]) -> float:
+    """The inner product of two vectors in the shape of the parameters, in float64."""
+    pairs = zip(left, right, strict=True)
     return math.fsum(float((product.double() * v.double()).sum().detach()) for product, v in pairs)
 
 

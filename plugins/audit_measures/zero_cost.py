@@ -124,11 +124,16 @@ def _refusal(network: nn.Module) -> str:
         if isinstance(module, _NORM):
             if module.running_mean is None:
                 return f"{path} ({kind}) normalises by the statistics of the batch"
-        elif "Norm" in kind and "BatchNorm" not in kind and list(module.parameters()):
+        elif "Norm" in kind and "BatchNorm" not in kind and _is_one_operation(module):
             return f"{path} ({kind}) normalises by the statistics of its input"
         elif isinstance(module, _LINEAR) and transforms_weight(module):
             return f"{path} ({kind}) transforms its weight before use"
     return ""
+
+
+def _is_one_operation(module: nn.Module) -> bool:
+    """Whether a module is no mere container of others."""
+    return bool(dict(module.named_parameters(recurse=False))) or not any(module.children())
 
 
 def _make_positive(network: nn.Module) -> None:

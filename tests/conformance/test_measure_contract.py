@@ -29,6 +29,16 @@ NETWORKS = (
 )
 
 
+EVERY = frozenset(NETWORKS)
+#: Those whose layers are normalised by statistics of their input.
+LAYER_NORM = frozenset({"test_convnext", "test_mambaout", "test_vit"})
+#: Those of which some BatchNorm begins with a scale of 0.
+ZERO_SCALE = frozenset({"test_byobnet", "test_resnet"})
+#: Norms of layers, the same over the margin, and what needs two of the images.
+PRODUCTS = ("log_product_frobenius", "log_product_spectral", "sum_frobenius", "sum_spectral")
+#: Measures of weights before training, which are not given here.
+UNAVAILABLE = {name for name in MEASURES if name.startswith("distance_from_init.")}
+
 #: Measures without a number, and for which networks: no ReLU network; an untrained network's margin
 #: is negative; maps of 4 × 4 pixels; fewer images than features, or than clusters; a tenth of eight
 #: images is one; births of untrained networks that tell no more of the class than by chance.
@@ -48,6 +58,11 @@ LACKING = {
     "persistent_entropy_spread": set(NETWORKS),
     "birth_information_depth.clique": {"test_efficientnet", "test_vit"},
     "birth_information_depth.cubical": {"test_byobnet", "test_efficientnet", "test_vit"},
+    **dict.fromkeys((*PRODUCTS, "frobenius_over_spectral"), ZERO_SCALE),
+    **dict.fromkeys((f"{name}_over_margin" for name in PRODUCTS), EVERY),
+    **dict.fromkeys(("log_spectral_original_main", "path_norm_over_margin"), EVERY),
+    **dict.fromkeys(("gradient_noise", "gradient_coherence"), EVERY),
+    "synflow": LAYER_NORM,
 }
 
 
@@ -63,7 +78,8 @@ def one_thread():
 @pytest.mark.parametrize("name", MEASURES)
 def test_measure_keeps_its_contract(name):
     values = check_measure(MEASURES[name])
-    assert {value.status for value in values.values()} == {"ok"}
+    expected = "unavailable" if name in UNAVAILABLE else "ok"
+    assert {value.status for value in values.values()} == {expected}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -91,7 +107,8 @@ def test_measure_gives_a_number_or_a_reason_for_timm_networks(name, timm_view, m
     values = check_measure(MEASURES[name], timm_view)
     if "" in values:
         lacks = timm_view.checkpoint in LACKING.get(name, ())
-        assert values[""].status == ("undefined" if lacks else "ok"), values[""].reason
+        without = "unavailable" if name in UNAVAILABLE else "undefined" if lacks else "ok"
+        assert values[""].status == without, values[""].reason
 
 
 def entry(compute, **changes):

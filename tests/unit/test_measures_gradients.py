@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from audit.conformance import ArrayView, ReferenceNetwork
 from audit.errors import UnavailableError
-from audit_measures import gradients, zero_cost
+from audit_measures import curvature, gradients, zero_cost
 from audit_measures._gradient_sums import GradientSums
 from audit_measures.curvature import hessian_trace
 from audit_measures.zero_cost import jacobian_covariance, synflow
@@ -241,6 +241,21 @@ def test_hessian_trace_of_a_diagonal_hessian_is_exact():
     found = hessian_trace(ArrayView(network, images, [0] * 16, class_names=["a", "b"]))
     assert found[""] == pytest.approx(0.25 * 4)
     assert found["relative_error"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("activation", [nn.SiLU(), nn.GELU()])
+def test_hessian_products_by_two_backward_passes_are_those_of_the_library(activation, monkeypatch):
+    torch.manual_seed(0)
+    layers = (nn.Flatten(), nn.Linear(4, 3), activation, nn.Linear(3, 3))
+    view = view_of(nn.Sequential(*layers).double(), n=16, size=(1, 2, 2))
+    found = hessian_trace(view)
+    monkeypatch.setattr(curvature, "_Products", TwiceBackward)
+    assert hessian_trace(view) == pytest.approx(found, rel=1e-9)
+
+
+class TwiceBackward(curvature._Products):
+    def __init__(self, network, parameters, data, hessian):
+        super().__init__(network, parameters, data, None)
 
 
 class Against(nn.Module):
