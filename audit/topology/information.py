@@ -94,6 +94,7 @@ def birth_bins(births: np.ndarray, n_bins: int) -> np.ndarray:
         >>> birth_bins(np.array([[3], [-1], [8], [5]]), 2).ravel()
         array([0, 2, 1, 0])
     """
+    births = births.astype(np.int64)  # or what stands for never born would not fit
     absent = births == NO_BIRTH
     ordered = np.sort(np.where(absent, np.iinfo(np.int64).max, births), axis=0)
     born = (~absent).sum(axis=0)

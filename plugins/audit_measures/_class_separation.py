@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -36,8 +38,9 @@ def class_separation(birth_levels: np.ndarray, labels: np.ndarray) -> Separation
     """Balanced accuracy above chance of two classifiers on the births of a layer, cross-validated.
 
     Each unit gives the rank of its birth among the images (never born ranks after every level),
-    and, where only some images have a birth, whether one has. scikit-learn's nearest neighbour is
-    told of these columns; its LDA (least squares, a tenth of the covariance replaced by its mean
+    and, where only some images have a birth, whether one has. The nearest neighbour is
+    sought by these columns (where several are equally near, their share of the class counts);
+    scikit-learn's LDA (least squares, a tenth of the covariance replaced by its mean
     variance) of their principal components, `MOST_COMPONENTS` at most and fewer than images, so
     that its cost does not grow with the cube of the units. Neither ranks nor components know of
     classes. Both are fitted on four folds of five and judged on the other: with a the mean over
@@ -61,22 +64,20 @@ def class_separation(birth_levels: np.ndarray, labels: np.ndarray) -> Separation
         Separation(linear=1.0, neighbours=1.0)
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.neighbors import KNeighborsClassifier
 
     _, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
     kept = np.flatnonzero(counts[position] > 1)
-    # in an order of their own, as among equally near neighbours the first one counts
-    kept = kept[np.lexsort((position[kept], _digests(birth_levels[kept])))]
     births, labels = birth_levels[kept], np.asarray(labels)[kept]
     columns = _columns(births)
     if (counts > 1).sum() < 2 or not columns.shape[1]:
         return Separation(np.nan, np.nan)
     folds = digest_folds(births, labels)
     linear = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
-    nearest = KNeighborsClassifier(1, algorithm="brute")
     return Separation(
-        _adjusted_accuracy(linear, _components(columns), labels, folds),
-        _adjusted_accuracy(nearest, columns, labels, folds),
+        _adjusted_accuracy(
+            functools.partial(_classified, linear), _components(columns), labels, folds
+        ),
+        _adjusted_accuracy(_nearest, columns, labels, folds),
     )
 
 
@@ -112,12 +113,6 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
     return folds
 
 
-def _digests(births: np.ndarray) -> np.ndarray:
-    """A digest of each image's births, whatever the order of its units, shape (n,)."""
-    content = np.ascontiguousarray(np.sort(births, axis=1).astype("<i8"))
-    return np.array([hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest() for row in content])
-
-
 def _columns(births: np.ndarray) -> np.ndarray:
     """Twice the rank of each birth, and n where there is none and others have one; (n, d).
 
@@ -146,22 +141,48 @@ def _components(columns: np.ndarray) -> np.ndarray:
     return components
 
 
+def _classified(
+    classifier: ClassifierMixin,
+    known: np.ndarray,
+    known_labels: np.ndarray,
+    asked: np.ndarray,
+    asked_labels: np.ndarray,
+) -> np.ndarray:
+    """Whether each image that is asked for is given its class, shape (m,)."""
+    with warnings.catch_warnings():
+        # of a class with one image LDA warns that it has no spread, which is so
+        warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
+        classifier.fit(known, known_labels)
+    right: np.ndarray = classifier.predict(asked) == asked_labels
+    return right
+
+
+def _nearest(
+    known: np.ndarray, known_labels: np.ndarray, asked: np.ndarray, asked_labels: np.ndarray
+) -> np.ndarray:
+    """The share of the nearest images, all that are equally near, that has the class; (m,)."""
+    a, b = asked.astype(np.float64), known.astype(np.float64)  # whole numbers: sums are exact
+    distance = (a * a).sum(1)[:, None] - 2 * (a @ b.T) + (b * b).sum(1)
+    nearest = distance == distance.min(1, keepdims=True)
+    same = known_labels == asked_labels[:, None]
+    share: np.ndarray = (nearest & same).sum(1) / nearest.sum(1)
+    return share
+
+
 def _adjusted_accuracy(
-    classifier: ClassifierMixin, columns: np.ndarray, labels: np.ndarray, folds: np.ndarray
+    judge: Callable[..., np.ndarray], columns: np.ndarray, labels: np.ndarray, folds: np.ndarray
 ) -> float:
     """(a − 1/c) / (1 − 1/c) for the balanced accuracy a over the folds left out; may be NaN."""
-    right = np.zeros(len(labels), bool)
+    right = np.zeros(len(labels))
     judged = np.zeros(len(labels), bool)
     for fold in np.unique(folds):
         left_out = folds == fold
         known = np.unique(labels[~left_out])
         if len(known) < 2 or (~left_out).sum() <= len(known):
             continue  # one image a class shows no spread within them
-        with warnings.catch_warnings():
-            # of a class with one image LDA warns that it has no spread, which is so
-            warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
-            classifier.fit(columns[~left_out], labels[~left_out])
-        right[left_out] = classifier.predict(columns[left_out]) == labels[left_out]
+        right[left_out] = judge(
+            columns[~left_out], labels[~left_out], columns[left_out], labels[left_out]
+        )
         judged |= left_out & np.isin(labels, known)  # a class nobody has seen cannot be given
     shares = [right[judged & (labels == label)].mean() for label in np.unique(labels[judged])]
     if len(shares) < 2:

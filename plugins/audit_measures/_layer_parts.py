@@ -6,12 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audit.plugin import Change, Direction, Filtration, LayerBirths, Part, Value
+from audit.plugin import Direction, LayerBirths, Part, Value
 from audit.topology.units import CONSTANT, DEAD, unit_status
-
-#: Whether rounding moves what is made of the ranks of births: under the clique filtration the first
-#: levels alone count, and there no births were seen to change between float32 and float64.
-DTYPE_MOVES: dict[Filtration, tuple[Change, ...]] = {"clique": (), "cubical": ("dtype",)}
 
 
 def declared_parts(

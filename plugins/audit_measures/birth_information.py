@@ -79,7 +79,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         name=f"birth_class_information.{filtration}",
         summary=f"information of a unit's birth level on the class, nats ({filtration} filtration)",
         compute=functools.partial(birth_class_information, filtration=filtration),
-        version="1",
+        version="2",
         direction="higher",
         invariance="node-wise",
         varies_with=("duplicates",),

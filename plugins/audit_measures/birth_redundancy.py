@@ -9,7 +9,6 @@ import numpy as np
 from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
 from audit.topology.redundancy import redundancy
 from audit_measures._layer_parts import (
-    DTYPE_MOVES,
     declared_beside,
     declared_parts,
     layer_parts,
@@ -72,7 +71,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         version="1",
         direction="none",
         invariance="node-wise",
-        varies_with=("duplicates", *DTYPE_MOVES[filtration]),
+        varies_with=("duplicates",),
         cost="topology",
         formula="mean over i < j of |rho_ij| - E |rho| of independent units",
         weakness=(

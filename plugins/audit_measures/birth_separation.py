@@ -10,7 +10,6 @@ import numpy as np
 from audit.plugin import Filtration, LayerBirths, MeasureEntry, TrainView, Value
 from audit_measures._class_separation import class_separation
 from audit_measures._layer_parts import (
-    DTYPE_MOVES,
     declared_beside,
     declared_parts,
     layer_parts,
@@ -75,7 +74,6 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         version="1",
         direction="none",
         invariance="node-wise",
-        varies_with=DTYPE_MOVES[filtration],
         cost="topology",
         formula="(a - 1/c) / (1 - 1/c), a: mean accuracy over c classes of LDA on images left out",
         weakness=(

@@ -19,7 +19,6 @@ from audit_measures._altered_births import (
     agreement_of_units,
 )
 from audit_measures._layer_parts import (
-    DTYPE_MOVES,
     declared_beside,
     declared_parts,
     layer_parts,
@@ -137,7 +136,7 @@ def _entries(filtration: Filtration) -> tuple[MeasureEntry, ...]:
                 f"({filtration} filtration)"
             ),
             compute=functools.partial(birth_stability, filtration=filtration),
-            varies_with=("image-order", "duplicates", *DTYPE_MOVES[filtration]),
+            varies_with=("image-order", "duplicates"),
             formula="sum (r - r') / sum (1 - r'), r' with other images of the class",
             weakness=(
                 "births are coarse where maps are small or never born is common, and then a change "
@@ -160,7 +159,7 @@ def _entries(filtration: Filtration) -> tuple[MeasureEntry, ...]:
                 f"the class ({filtration} filtration)"
             ),
             compute=functools.partial(birth_mixing_consistency, filtration=filtration),
-            varies_with=("image-order", "duplicates", *DTYPE_MOVES[filtration]),
+            varies_with=("image-order", "duplicates"),
             formula="sum (r - r') / sum (1 - r'), r' with other pairs of the class",
             weakness=(
                 "an average of two images is no image of the class, and the two shapes need not "

@@ -160,6 +160,7 @@ MEASURES = (
         version="1",
         direction="lower",
         invariance="node-wise",
+        varies_with=("duplicates",),
         cost="forward",
         formula="√ (Σ over paths of Π w²) / γ",
         claim=f"{JIANG}: positively correlated with the gap",

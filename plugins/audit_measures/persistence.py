@@ -114,7 +114,6 @@ MEASURES = (
         version="1",
         direction="none",
         invariance="node-wise",
-        varies_with=("dtype",),
         cost="topology",
         formula="mean over maps of sum over levels of beta_1 / number of levels",
         weakness=(

@@ -199,7 +199,7 @@ MEASURES = (
         name="total_persistence_information",
         summary="information of the total persistence of a unit's holes on the class, nats",
         compute=total_persistence_information,
-        varies_with=("duplicates", "dtype"),
+        varies_with=("duplicates",),
         formula="mean over units of I(total persistence bin; class) - E by chance",
         weakness=(
             "a map's total persistence grows with the number of its distinct values, so that it "
@@ -219,7 +219,7 @@ MEASURES = (
         name="total_persistence_spread",
         summary="share of the spread of total persistence that lies within classes",
         compute=total_persistence_spread,
-        varies_with=("duplicates", "dtype"),
+        varies_with=("duplicates",),
         formula="(SS within / (n - c)) / (SS total / (n - 1)) of ranks",
         weakness="it sees only shifts of the mean rank between classes, not other differences",
         needs="two classes",
