@@ -91,16 +91,17 @@ def reference_images(
     return (nn.functional.avg_pool2d(noise, 3, 1) + 2 * colours) / 3
 
 
-def reference_setting(network: nn.Module | None = None) -> Setting:
-    """A reference network on 24 images of 16 × 16 pixels, in float32.
+def reference_setting(network: nn.Module | None = None, n_images: int = N_IMAGES) -> Setting:
+    """A reference network on images of 16 × 16 pixels, in float32.
 
     The labels are what the network as it comes predicts, but for two images.
 
     Args:
         network: A `ReferenceNetwork` (by default) or a `ReferenceResidual`, or one made of it.
+        n_images: Number of images.
     """
     kind = type(network) if isinstance(network, ReferenceResidual) else ReferenceNetwork
-    images = (reference_images() - 0.5) / 0.25
+    images = (reference_images(n_images) - 0.5) / 0.25
     with torch.no_grad():
         labels = kind().eval()(images).argmax(1).numpy()
     labels[:2] = (labels[:2] + 1) % 3
