@@ -45,9 +45,11 @@ SIZES: Final = (5, 10, 20, 50, 100, 200)
 #: A bias that matters: about what separates the means of networks of one zoo.
 BOUND: Final = 0.1
 _RESAMPLES: Final = 100
+#: Share of the images on which a pair must be born to count in a mean over pairs.
+_LEAST_RATE: Final = 0.1
 _CONFIDENCE: Final = 0.95
 _UNITS_OF_NETWORK: Final = 12
-_REPEATS_OF_MEAN: Final = 24
+_REPEATS_OF_MEAN: Final = 16
 
 
 class Shape(NamedTuple):
@@ -128,14 +130,14 @@ def network_populations() -> list[Population]:
 
 
 def network_shapes(populations: list[Population]) -> Iterator[Shape]:
-    """Distributions of some (unit, class) pairs of a network, those never born left out."""
+    """Distributions of some (unit, class) pairs of a network that are born on half the images."""
     for population in populations:
         n_units, n_found = population.births.shape[1], 0
         for unit in range(n_units):
             births = population.births[population.labels == unit % 10, unit]
             levels, counts = np.unique(births, return_counts=True)
             rate = counts[levels != NO_BIRTH].sum() / len(births)
-            if rate > 0.05 and n_found < _UNITS_OF_NETWORK // 4:
+            if rate >= 0.5 and n_found < _UNITS_OF_NETWORK // 4:
                 n_found += 1
                 name = f"network, {population.name}, unit {unit}"
                 yield Shape(name, levels, counts / len(births))
@@ -175,8 +177,8 @@ def of_means(populations: list[Population]) -> list[dict[str, Any]]:
     rows = []
     generator = np.random.default_rng(1)
     for births, labels, name in ((p.births, p.labels, p.name) for p in populations):
-        whole = feature_entropy_by_class(births, labels, 10).feature_entropy
-        truth = float(np.nanmean(whole))
+        whole = feature_entropy_by_class(births, labels, 10)
+        truth = float(whole.feature_entropy[whole.effective_rate >= _LEAST_RATE].mean())
         of_class = [np.flatnonzero(labels == label) for label in range(10)]
         for n in SIZES:
             for estimator in ("plug-in", "chao-wang-jost"):
@@ -185,9 +187,10 @@ def of_means(populations: list[Population]) -> list[dict[str, Any]]:
                     chosen = np.concatenate([generator.choice(one, n) for one in of_class])
                     few, few_labels = births[chosen], labels[chosen]
                     by_class = feature_entropy_by_class(few, few_labels, 10, estimator)
-                    mean = float(np.nanmean(by_class.feature_entropy))
+                    often = by_class.effective_rate >= _LEAST_RATE
+                    mean = float(by_class.feature_entropy[often].mean())
                     resamples = draw_within_classes(few_labels, _RESAMPLES, generator)
-                    found = resampled_errors(few, resamples, estimator)
+                    found = resampled_errors(few, resamples, estimator, _LEAST_RATE)
                     interval = interval_of_errors(mean, found, _CONFIDENCE)
                     errors.append(mean - truth)
                     holds.append(bool(interval.lower <= truth <= interval.upper))
