@@ -52,13 +52,14 @@ def feature_entropy(
               share of the distribution already seen, 1 − (levels seen once) / N (Chao & Shen
               2003, eq. 8).
             - "grassberger": log N − Σ (n_k / N) G(n_k), G(n) = ψ(n) + ½ (−1)ⁿ (ψ((n + 1) / 2) −
-              ψ(n / 2)) (Grassberger 2003, eq. 27). Not 0 where all births are equal: 1.27 nats for
+              ψ(n / 2)) (Grassberger 2003). Not 0 where all births are equal: 1.27 nats for
               a single birth, 0.37 for three, −0.002 for ten.
             - "chao-wang-jost": Σ (n_k / N) (ψ(N) − ψ(n_k)) + (f₁ / N) (1 − A)^(1 − N) (−log A −
               Σ_{r < N} (1 − A)^r / r), f₁ and f₂ the levels seen once and twice and A the estimated
-              mean share of an unseen level (Chao, Wang & Jost 2013, eq. 7b). It needs no number
-              of possible levels, gives exactly 0 where all births are equal, and from 20 births on
-              it is the least biased of the five: see `python -m benchmarks.estimators`.
+              mean share of an unseen level (Chao, Wang & Jost 2013). It needs no number
+              of possible levels, gives exactly 0 where all births are equal, and is the least
+              biased of the five from 20 births on: see
+              `python -m benchmarks.estimators`.
 
     Returns:
         `FeatureEntropy` of arrays with the axis removed. All NaN but `n_images` where n = 0.

@@ -109,7 +109,10 @@ def draw_within_classes(
 
 
 def resampled_errors(
-    birth_levels: np.ndarray, resamples: ClassResamples, estimator: str = "plug-in"
+    birth_levels: np.ndarray,
+    resamples: ClassResamples,
+    estimator: str = "plug-in",
+    least_rate: float = 0.0,
 ) -> np.ndarray:
     """Errors of the mean feature entropy over (unit, class) pairs, as the bootstrap sees them.
 
@@ -117,6 +120,7 @@ def resampled_errors(
         birth_levels: (n, u) integers, from 1, or `NO_BIRTH`.
         resamples: Of the n images.
         estimator: See `feature_entropy`.
+        least_rate: Effective rate in the sample, in [0, 1], below which a pair is left out.
 
     Returns:
         (r,) in nats: for each resample, the mean over pairs of its estimate less the plug-in
@@ -135,7 +139,9 @@ def resampled_errors(
     n_resamples = len(resamples.drawn[0]) if resamples.drawn else 0
     total, n_pairs = np.zeros(n_resamples), np.zeros(n_resamples)
     for rows, drawn in zip(resamples.rows, resamples.drawn, strict=True):
-        of_sample = feature_entropy(births[rows], 0).feature_entropy
+        sample = feature_entropy(births[rows], 0)
+        kept = sample.effective_rate >= least_rate
+        of_sample = np.where(kept, sample.feature_entropy, np.nan)
         for position, numbers in enumerate(resampled_entropy(births[rows], drawn, estimator)):
             errors = numbers - of_sample
             total[position] += np.nansum(errors)

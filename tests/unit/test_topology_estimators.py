@@ -28,7 +28,7 @@ def entropy(counts, estimator):
 
 
 def grassberger(counts):
-    """Eq. 27 of Grassberger 2003, with digamma written out."""
+    """G(n) of Grassberger 2003, with digamma written out."""
     n = sum(counts)
 
     def g(k):
@@ -38,7 +38,7 @@ def grassberger(counts):
 
 
 def chao_wang_jost(counts):
-    """Eq. 7b of Chao, Wang & Jost 2013, the second sum by its tail, term by term."""
+    """Chao, Wang & Jost 2013, the second sum by its tail, term by term."""
     n, once, twice = sum(counts), counts.count(1), counts.count(2)
     seen = sum(k / n * math.fsum(1 / r for r in range(k, n)) for k in counts)
     if once == 0:
@@ -65,7 +65,7 @@ def test_chao_wang_jost_is_the_published_formula(counts):
 
 
 def test_grassberger_begins_as_published():
-    # G(1) = −γ − log 2 and G(2) = 2 − γ − log 2 (eq. 30)
+    # G(1) = −γ − log 2 and G(2) = 2 − γ − log 2
     assert entropy([1], "grassberger") == pytest.approx(np.euler_gamma + math.log(2))
     expected = math.log(2) - (2 - np.euler_gamma - math.log(2))
     assert entropy([2], "grassberger") == pytest.approx(expected)
