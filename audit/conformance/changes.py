@@ -52,7 +52,9 @@ def _permutation(setting: Setting, seed: int) -> Setting:
 
 
 def _folding(setting: Setting, seed: int) -> Setting:
-    return dataclasses.replace(setting, network=fold_batchnorm(setting.network, setting.images[:1]))
+    network = fold_batchnorm(setting.network, setting.images[:1])
+    # the weights before training have the names of a network that is not folded
+    return dataclasses.replace(setting, network=network, initial=None)
 
 
 def _image_order(setting: Setting, seed: int) -> Setting:

@@ -43,6 +43,10 @@ MEASURES = (
         direction="lower",
         invariance="node-wise",
         cost="weights",
+        formula="√ Σ over paths of Π w²",
+        claim="Jiang et al. 2020, appendix: among the norms, the one that goes with the gap",
+        weakness="ignores signs that cancel; defined for piecewise linear networks only",
+        needs="a network of ReLU, pooling and BatchNorm, without sigmoid gates or attention",
         source="Neyshabur et al. 2015; Jiang et al. 2020; the root is taken, BatchNorm folded",
     ),
 )

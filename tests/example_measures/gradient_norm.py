@@ -20,5 +20,6 @@ class SquaredNorms(GradientReducer):
 def genaudit_measures():
     kind = {"version": "1", "direction": "lower", "invariance": "none", "cost": "backward"}
     kind |= {"summary": "mean squared norm of gradients", "reducers": (SquaredNorms,)}
+    kind |= {"varies_with": ("folding", "image-order", "duplicates")}
     mean = lambda view: view.reduced(SquaredNorms).total / view.reduced(SquaredNorms).n  # noqa: E731
     return [MeasureEntry(name="gradient_norm", compute=mean, **kind)]

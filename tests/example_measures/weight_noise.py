@@ -20,4 +20,6 @@ def weight_noise(view):
 def genaudit_measures():
     kind = {"version": "1", "direction": "lower", "invariance": "node-wise", "cost": "forward"}
     kind |= {"summary": "change of scores under 1% noise on weights"}
+    moves = ("permutation", "folding", "image-order", "batch-size", "duplicates")
+    kind["varies_with"] = (*moves, "relabelling")
     return [MeasureEntry(name="weight_noise", compute=weight_noise, **kind)]

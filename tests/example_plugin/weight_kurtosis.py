@@ -29,6 +29,7 @@ def genaudit_measures() -> list[MeasureEntry]:
             version="1",
             direction="none",
             invariance="none",
+            varies_with=("folding",),
             cost="weights",
         )
     ]
