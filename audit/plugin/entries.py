@@ -44,7 +44,7 @@ class MeasureEntry:
             parts ("" is the measure itself, "layer_1" becomes `name.layer_1`).
         version: Changes whenever a published number moves.
         direction: Which values predict better generalization.
-        invariance: The weight rescalings that leave it unchanged (evaluation.md).
+        invariance: The weight rescalings that leave it unchanged.
         varies_with: Which other changes that keep the network's predictions, or only the order and
             number of its images, move it: channels in another order, BatchNorm folded, images in
             another order, another batch size, every image twice, classes under other numbers,

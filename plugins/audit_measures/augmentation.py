@@ -115,7 +115,7 @@ MEASURES = (
         varies_with=("image-order", "duplicates"),
         formula="1 − Σ_a w_a · (share of predictions changed by a) / Σ_a w_a",
         claim="Aithal et al. 2021, second in the NeurIPS 2020 competition; measured on three zoos "
-        "of tiny networks: tau 0.91, 0.80 and 0.67 (method.md, section 4)",
+        "of tiny networks: tau 0.91, 0.80 and 0.67 (docs/evidence.md)",
         weakness="where augmentation is an axis of the zoo it measures the recipe: of the three "
         "zoos, the one without that axis has the lowest tau",
         source="Aithal et al., arXiv 2101.06459 (weights 6, 1, 2, 3, 1, 12, 2); every tenth "

@@ -94,7 +94,7 @@ def birth_information_beyond_magnitude(view: TrainView, filtration: Filtration) 
         everything for a single class.
 
     Source:
-        The question is method.md's; conditional mutual information with the correction of Vinh,
+        Ours; conditional mutual information with the correction of Vinh,
         Epps & Bailey, JMLR 11, 2010, eq. 24a, within each stratum. No paper claims a direction.
 
     Example:
@@ -135,8 +135,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         ),
         needs="two classes; square maps under clique",
         source=(
-            "method.md section 4; chance corrected within strata by Vinh, Epps & Bailey 2010, "
-            "eq. 24a"
+            "docs/evidence.md; chance corrected within strata by Vinh, Epps & Bailey 2010, eq. 24a"
         ),
         unit="nats",
         parts=(

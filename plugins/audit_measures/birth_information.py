@@ -37,7 +37,7 @@ def birth_class_information(view: TrainView, filtration: Filtration) -> dict[str
         everything for a single class.
 
     Source:
-        method.md §4: I = H(birth) − H(birth | class), of which feature entropy is the second
+        docs/evidence.md: I = H(birth) − H(birth | class), of which feature entropy is the second
         term; chance corrected exactly (Vinh, Epps & Bailey, JMLR 11, 2010, eq. 24a).
 
     Example:
@@ -53,7 +53,7 @@ def birth_class_information(view: TrainView, filtration: Filtration) -> dict[str
 
 
 #: Kendall's tau with held-out accuracy on zoos of tiny timm networks that we trained: 72 on patches
-#: of photographs, 36 on letters, 48 on letters without label noise (method.md section 4); then,
+#: of photographs, 36 on letters, 48 on letters without label noise (docs/evidence.md); then,
 #: with layers at the ends of stages, 48 on digits, 32 on letters and 32 on patches.
 _EVIDENCE: dict[Filtration, tuple[str, str]] = {
     "clique": (
@@ -91,7 +91,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             "what a birth tells may be the map's magnitude (see birth_information_beyond_magnitude)"
         ),
         needs="two classes; square maps under clique",
-        source="method.md section 4; chance corrected by Vinh, Epps & Bailey 2010, eq. 24a",
+        source="docs/evidence.md; chance corrected by Vinh, Epps & Bailey 2010, eq. 24a",
         unit="nats",
         parts=declared_parts("higher", _claim(last)),
         filtrations=(filtration,),

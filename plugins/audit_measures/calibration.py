@@ -19,7 +19,7 @@ def prediction_entropy(logits: Logits, labels: Labels) -> Value | float:
     Labels are not used. 0 where the network is certain of every image, right or wrong.
 
     Source:
-        Shannon's entropy of the softmax; evaluation.md, the catalogue's last row.
+        Shannon's entropy of the softmax.
 
     Example:
         Probabilities (½, ½) on one image and (0.9, 0.1) on another: (0.693 + 0.325) / 2 = 0.509.
@@ -95,7 +95,7 @@ MEASURES = (
         "for training images, and we have not measured it",
         weakness="a network that memorised its training images is as sure of them as one that "
         "generalizes, and scaling the head's weights moves it",
-        source="Shannon entropy of the softmax; evaluation.md, the catalogue",
+        source="Shannon entropy of the softmax",
         unit="nats",
         default=False,
     ),

@@ -12,7 +12,7 @@ def random(view: TrainView) -> float:
     number for the same function under other weights.
 
     Source:
-        evaluation.md, baselines.
+        docs/evidence.md, marks to beat.
 
     Example:
         Two checkpoints with the same weights have the same number; after a step of training one of
@@ -34,7 +34,7 @@ MEASURES = (
         formula="U[0, 1), seeded by the run's seed and the SHA-256 of the weights",
         claim="none: it knows nothing of the network but which one it is",
         weakness="by chance it ranks a small zoo well: of five networks one in 120 times perfectly",
-        source="evaluation.md, baselines",
+        source="docs/evidence.md, marks to beat",
         baseline=True,
     ),
 )

@@ -97,7 +97,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         formula="mean over units and classes with ε ≥ 0.1 of H_CWJ / ε, "
         "H_CWJ = Σ (n_k/N) (ψ(N) − ψ(n_k)) + unseen",
         claim="none for the corrected number; the paper's claim for the plug-in one (lower is "
-        "better) did not hold on the zoos of method.md, section 4",
+        "better) did not hold on the zoos of docs/evidence.md",
         weakness="below 20 births a pair it still depends on how many images there are; where "
         "units are seldom born (cubical) 1 / ε is uncertain, and the mean was off by up to 13% at "
         "50 to 200 images; a 95% interval held the truth in 44 to 56% of samples of 20 images a "

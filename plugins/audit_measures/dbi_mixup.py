@@ -65,7 +65,7 @@ MEASURES = (
         formula="DB x (1 - A), A = mixup accuracy",
         claim="Natekar & Sharma, arXiv 2012.02775, section 4: first in the NeurIPS 2020 "
         "competition, 22.92 on the final tasks. On three zoos of tiny networks tau with held-out "
-        "accuracy, sign turned, was 0.45, 0.57 and 0.70 (method.md section 4).",
+        "accuracy, sign turned, was 0.45, 0.57 and 0.70 (docs/evidence.md).",
         weakness="0 for every network that gives all mixed images their class, whatever its "
         "features; early features hardly tell classes apart, so that the index is mostly noise.",
         needs="feature maps; a class with two images",

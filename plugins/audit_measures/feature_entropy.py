@@ -166,7 +166,7 @@ def unit_counts(view: TrainView, filtration: Filtration) -> dict[str, float]:
 
 #: Kendall's tau of the deepest layer with held-out accuracy, on zoos of tiny timm networks that we
 #: trained: 72 on patches of photographs, 36 on letters, 48 on letters without label noise
-#: (method.md section 4); then, with layers at the ends of stages, 48 on digits, 32 on letters and
+#: (docs/evidence.md); then, with layers at the ends of stages, 48 on digits, 32 on letters and
 #: 32 on patches.
 _ENTROPY_LAST: dict[Filtration, tuple[Direction, str]] = {
     "clique": (

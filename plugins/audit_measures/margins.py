@@ -90,7 +90,7 @@ MEASURES = (
         varies_with=("duplicates",),
         formula="1 / γ², γ the 10th percentile of f_y − max_{k≠y} f_k",
         claim="Jiang et al. 2020, eq. 25: a large margin bounds the gap; as margin_p10 it had "
-        "tau 0.47 to 0.54 on three zoos (method.md, section 4)",
+        "tau 0.47 to 0.54 on three zoos (docs/evidence.md)",
         weakness="undefined where over a tenth of the training images are wrong, as with noisy "
         "labels, and so missing where it is needed",
         needs="two classes, and nine of ten training images right",

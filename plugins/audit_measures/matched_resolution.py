@@ -148,7 +148,7 @@ def matched_entropy(
         number where it is not square). Layers with smaller maps are undefined.
 
     Source:
-        method.md, section 2, "Resolution". Max pooling keeps the order of what it keeps, so that
+        Ours. Max pooling keeps the order of what it keeps, so that
         the number survives positive rescaling as that of whole maps does.
 
     Example:
@@ -184,7 +184,7 @@ def _entry(filtration: Filtration, reducer: type[PooledBirths]) -> MeasureEntry:
         weakness="max pooling keeps peaks and drops what lies between them, and windows that "
         "overlap, where sides are no multiples of the grid's, tie neighbouring pixels",
         needs=needs,
-        source="method.md section 2; the grid is the smallest usable map of the chosen layers",
+        source="ours; the grid is the smallest usable map of the chosen layers",
         unit="nats",
         parts=(*declared_parts("none"), Part(name="grid", summary="side of the grid, in pixels")),
         reducers=(reducer,),

@@ -65,7 +65,7 @@ MEASURES = (
         varies_with=("image-order", "duplicates"),
         formula="share of pairs of one class with argmax f((x + x')/2) = y",
         claim="Natekar & Sharma 2020, who won the NeurIPS 2020 competition with it as a factor; "
-        "measured on three zoos of tiny networks: tau 0.57, 0.49 and 0.74 (method.md, section 4)",
+        "measured on three zoos of tiny networks: tau 0.57, 0.49 and 0.74 (docs/evidence.md)",
         weakness="where mixup or label noise is among what a zoo varies it measures the recipe; "
         "pairs that are copies of one image count as right",
         needs="a class with two images in the sample",

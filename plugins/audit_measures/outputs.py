@@ -17,7 +17,7 @@ def train_accuracy(logits: Logits, labels: Labels) -> Value | float:
     Among equal outputs the first counts as the largest, as in torch.
 
     Source:
-        evaluation.md, baselines.
+        docs/evidence.md, marks to beat.
 
     Example:
         Outputs (2, 1) and (0, 3) for the labels 0 and 0: one of two is right, 0.5.
@@ -30,7 +30,7 @@ def train_loss(logits: Logits, labels: Labels) -> Value | float:
     """Mean cross-entropy −log softmax(f(x))_y over the training images, in nats; 0 is best.
 
     Source:
-        evaluation.md, baselines.
+        docs/evidence.md, marks to beat.
 
     Example:
         Outputs (0, 0) for any label: log 2 = 0.693.
@@ -44,7 +44,7 @@ def mean_confidence(logits: Logits, labels: Labels) -> Value | float:
     """Mean of the largest softmax probability over the training images, in [1/c, 1].
 
     Source:
-        evaluation.md, baselines.
+        docs/evidence.md, marks to beat.
 
     Example:
         Outputs (log 9, 0): the first class has probability 9/10, so 0.9.
@@ -81,10 +81,10 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="share of images with argmax f(x) = y",
-        claim="a mark to beat (evaluation.md); no paper claims that it tells networks apart which "
+        claim="a mark to beat (docs/evidence.md); no paper claims that it tells networks apart which "
         "all fit their training set",
         weakness="1 for every network trained to the end, whatever it does on other images",
-        source="evaluation.md, baselines; the first of equal outputs counts, as in torch",
+        source="docs/evidence.md, marks to beat; the first of equal outputs counts, as in torch",
         unit="share of images",
         baseline=True,
         control=True,
@@ -100,9 +100,9 @@ MEASURES = (
         cost="forward",
         formula="mean of −log softmax(f(x))_y",
         claim="measured on three zoos of tiny networks: tau 0.46, 0.56 and 0.46 with held-out "
-        "accuracy (method.md, section 4)",
+        "accuracy (docs/evidence.md)",
         weakness="falls with memorised labels too, and with the scale of the head's weights",
-        source="cross-entropy of the softmax; evaluation.md, baselines",
+        source="cross-entropy of the softmax; docs/evidence.md, marks to beat",
         unit="nats",
         baseline=True,
         control=True,
@@ -117,9 +117,9 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="mean of max_k softmax(f(x))_k",
-        claim="assumed, as for the train loss, with which it goes; a mark to beat (evaluation.md)",
+        claim="assumed, as for the train loss, with which it goes; a mark to beat (docs/evidence.md)",
         weakness="labels are not used, so that a network sure of wrong answers scores high",
-        source="evaluation.md, baselines",
+        source="docs/evidence.md, marks to beat",
         baseline=True,
     ),
     MeasureEntry(
@@ -133,7 +133,7 @@ MEASURES = (
         varies_with=("duplicates",),
         formula="10th percentile of f_y − max_{k≠y} f_k",
         claim="Jiang et al. 2019 and 2020: large margins generalize; measured on three zoos of "
-        "tiny networks: tau 0.54, 0.51 and 0.47 (method.md, section 4)",
+        "tiny networks: tau 0.54, 0.51 and 0.47 (docs/evidence.md)",
         weakness="not normalised: twice the weights of the head give twice the margin and the "
         "same predictions",
         needs="two classes",

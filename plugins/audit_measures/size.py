@@ -9,7 +9,7 @@ def parameters(view: TrainView) -> float:
     """Number of learnable numbers: Σ over distinct parameters of their size. A count; never NaN.
 
     Source:
-        evaluation.md, baselines: Kendall τ = 0.62 with accuracy for ImageNet models of mixed
+        docs/evidence.md, marks to beat: Kendall τ = 0.62 with accuracy for ImageNet models of mixed
         architectures, larger being better. Buffers (BatchNorm statistics) are not counted.
 
     Example:
@@ -59,7 +59,7 @@ MEASURES = (
         varies_with=("folding",),
         formula="Σ over distinct parameters of their size",
         claim="measured on ImageNet models of mixed architectures: tau 0.62 with accuracy "
-        "(evaluation.md, baselines)",
+        "(docs/evidence.md, marks to beat)",
         weakness="the same for all checkpoints of a family, and no measure of training at all",
         source="count; larger ImageNet models generalize better (Kendall tau 0.62)",
         baseline=True,
@@ -76,7 +76,7 @@ MEASURES = (
         cost="forward",
         formula="floating-point operations of one forward pass / 2",
         claim="measured on ImageNet models of mixed architectures: tau 0.61 with accuracy "
-        "(evaluation.md, baselines)",
+        "(docs/evidence.md, marks to beat)",
         weakness="the same for all checkpoints of a family on images of one size",
         needs="a convolution, a matrix product, a recurrent layer or attention",
         source=(

@@ -174,7 +174,7 @@ MEASURES = (
         cost="forward",
         formula="max over a, b of log p(y | F, a, b) / n, mean over classes",
         claim="You et al. 2021: rank correlation with accuracy after fine-tuning. On three zoos of "
-        "tiny networks tau with held-out accuracy was 0.46, 0.57 and 0.37 (method.md section 4).",
+        "tiny networks tau with held-out accuracy was 0.46, 0.57 and 0.37 (docs/evidence.md).",
         weakness="A network that has memorised noisy labels separates them too, and scores high.",
         needs="penultimate features",
         source="You et al. 2021, Algorithm 1; You et al. 2022, section 4.3; to convergence, with a "
