@@ -98,12 +98,13 @@ def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = 
     entries = list(entries)
     shares: dict[Rendition, float] = {PLAIN: 1.0}
     gradients: dict[Rendition, float] = {}
-    for reducer in {reducer for entry in entries for reducer in entry.reducers}:
+    reducers = {reducer for entry in entries for reducer in entry.reducers}
+    for reducer in reducers:
         costs = gradients if issubclass(reducer, GradientReducer) else shares
         for rendition in reducer.renditions:
             identity = identity_of(rendition, config)
             costs[identity] = max(costs.get(identity, 0.0), rendition.share)
-    own = sum(entry.passes for entry in entries)
+    own = sum(entry.passes for entry in entries) + sum(reducer.passes for reducer in reducers)
     return sum(shares.values()) + GRADIENT_PASSES * sum(gradients.values()) + own
 
 

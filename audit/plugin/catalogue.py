@@ -37,8 +37,8 @@ The numbers that stand behind a claim "measured by us" are in [What was measured
 How many images does an entropy need? From counts, as they are, it comes out too low: by 0.9 nats at
 50 births of a unit for a class, and by 0.5 at 100. The corrected estimator (Chao, Wang & Jost) is
 within 0.13 nats from 20 births on and within 0.08 from 50; trust none below. Births count, not
-images: where few maps have one, as under the cubical filtration, the factor 1/ε is what is uncertain.
-A nominal 95 % interval over images held the truth in 38 to 88 % of samples: it is a scale of the
+images: where few maps have one, as under the cubical filtration, the factor 1/ε is what is
+uncertain. A nominal 95 % interval over images held the truth in 38 to 88 % of samples: it is a scale of the
 doubt (`python -m benchmarks.estimators`).
 """
 
@@ -136,8 +136,8 @@ def _rescaling(entry: MeasureEntry) -> str:
 
 def _cost(entry: MeasureEntry) -> str:
     """What it costs, in words."""
-    own = f", {entry.passes:g} passes of its own" if entry.passes else ""
-    return f"{entry.cost}{own}"
+    own = entry.passes + sum(reducer.passes for reducer in entry.reducers)
+    return f"{entry.cost}, {own:g} passes of its own" if own else entry.cost
 
 
 def _with(direction: str, claim: str) -> str:

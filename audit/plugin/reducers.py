@@ -126,12 +126,15 @@ class Reducer(abc.ABC):
     Class attributes:
         renditions: Of the sample, those it is given. For every stretch of the sample, the images as
             they are (`PLAIN`) come before altered ones.
+        passes: Forward passes over the sample that it makes itself, through a network of its own or
+            to differentiate by images; a backward pass counts as two.
 
     Args:
         view: The checkpoint; neither births nor outputs of it are known yet.
     """
 
     renditions: ClassVar[tuple[Rendition, ...]] = (PLAIN,)
+    passes: ClassVar[float] = 0.0
 
     @abc.abstractmethod
     def __init__(self, view: TrainView) -> None: ...

@@ -136,6 +136,8 @@ def shuffled_null(
 class RandomNetwork(ScoreReducer):
     """Births of the same architecture with random weights, on a fifth of the images."""
 
+    passes = SHARE
+
     def __init__(self, view: TrainView) -> None:
         self._view = view
         self._network = fresh_network(view)
@@ -295,7 +297,6 @@ def _entries(filtration: Filtration, reducer: type[ShuffledMaps]) -> tuple[Measu
             unit="standard deviations",
             parts=(*declared_parts("none"), Part(name="n_images", summary="images shown to both")),
             reducers=(RandomNetwork,),
-            passes=SHARE,
             order=8,
         ),
     )

@@ -29,6 +29,7 @@ class InputGradients(ScoreReducer):
     """Lengths of gradients with respect to pixels, image by image."""
 
     renditions = (PLAIN.on(SHARE),)
+    passes = 11 * SHARE
 
     def __init__(self, view: TrainView) -> None:
         self._view = view
@@ -141,7 +142,6 @@ MEASURES = (
         source="Drucker & Le Cun 1992; not squared; every fifth image",
         unit="nats per unit of pixel values",
         reducers=(InputGradients,),
-        passes=11 * SHARE,
         default=False,
     ),
     MeasureEntry(
@@ -163,7 +163,6 @@ MEASURES = (
         unit="per unit of pixel values",
         parts=(Part(name="scores", summary="of the scores in place of the probabilities"),),
         reducers=(InputGradients,),
-        passes=11 * SHARE,
         default=False,
     ),
 )

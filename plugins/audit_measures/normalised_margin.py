@@ -38,6 +38,7 @@ class BoundaryDistances(ScoreReducer):
     """Margin, length of its gradient and variance, at the input and at the chosen layers."""
 
     renditions = (PLAIN.on(SHARE),)
+    passes = 3 * SHARE
     hidden = True
 
     def __init__(self, view: TrainView) -> None:
@@ -191,7 +192,6 @@ MEASURES = (
         unit="standard deviations",
         parts=(Part(name="p50", summary="median: the measure itself"), *_PARTS),
         reducers=(InputDistances,),
-        passes=3 * SHARE,
         default=False,
     ),
     MeasureEntry(
@@ -212,7 +212,6 @@ MEASURES = (
         unit="standard deviations",
         parts=(*declared_parts("higher"), *_PARTS),
         reducers=(BoundaryDistances,),
-        passes=3 * SHARE,
         default=False,
     ),
 )

@@ -81,7 +81,7 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="share of images with argmax f(x) = y",
-        claim="a mark to beat (docs/evidence.md); no paper claims that it tells networks apart which "
+        claim="a mark to beat: docs/evidence.md; no paper claims that it tells networks apart which "
         "all fit their training set",
         weakness="1 for every network trained to the end, whatever it does on other images",
         source="docs/evidence.md, marks to beat; the first of equal outputs counts, as in torch",
@@ -117,7 +117,7 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="mean of max_k softmax(f(x))_k",
-        claim="assumed, as for the train loss, with which it goes; a mark to beat (docs/evidence.md)",
+        claim="assumed, as for the train loss, with which it goes; a mark to beat",
         weakness="labels are not used, so that a network sure of wrong answers scores high",
         source="docs/evidence.md, marks to beat",
         baseline=True,

@@ -359,6 +359,17 @@ def test_planned_passes_add_gradients_of_each_rendition_and_own_passes():
     assert planned_passes([entry_of(half), entry_of(half), entry_of(passes=2.0)]) == 3.5
 
 
+def test_planned_passes_count_what_a_reducer_runs_by_itself_once_for_all_who_share_it():
+    costly = noting(ScoreReducer)
+    costly.passes = 0.4
+    assert planned_passes([entry_of(costly), entry_of(costly), entry_of(passes=1.0)]) == 2.4
+
+
+def test_all_measures_that_need_no_gradients_take_five_passes_at_most():
+    entries = [entry for entry in installed().measures.values() if entry.cost != "backward"]
+    assert planned_passes(entries) <= 5
+
+
 def test_a_plain_sample_comes_before_what_is_altered_however_declared():
     noted = view_of(reducers=(kind := noting(ScoreReducer, (FLIP, PLAIN)),)).reduced(kind).noted
     assert [rendition.name for rendition, *_ in noted] == ["plain", "flip"] * 3
