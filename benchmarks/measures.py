@@ -87,13 +87,15 @@ def _fit(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> floa
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     network.train()
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(labels)).split(50):
+        for rows in torch.split(torch.randperm(len(labels)), 50):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+            torch.autograd.backward(
+                nn.functional.cross_entropy(network(images[rows]), labels[rows])
+            )
             optimizer.step()
     network.eval()
     with torch.no_grad():
-        predicted = torch.cat([network(part).argmax(1) for part in images.split(100)])
+        predicted = torch.cat([network(part).argmax(1) for part in torch.split(images, 100)])
     return float((predicted == labels).float().mean())
 
 

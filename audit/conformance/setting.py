@@ -70,7 +70,7 @@ class Setting:
         network = copy.deepcopy(self.network)
         images = self.images
         for place in where:
-            network, images = network.to(place), images.to(place)  # type: ignore[call-overload]
+            network, images = network.to(place), images.to(place)
         return dataclasses.replace(self, network=network, images=images)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,8 @@ SIGNS: Final = {
     ("moves", "moves"): "~",
     ("same", "moves"): "!",
     ("moves", "same"): ".",
+    **dict.fromkeys(itertools.product(("same", "moves"), ("no value",)), "–"),
+    **dict.fromkeys(itertools.product(("same", "moves"), ("not tried",)), "?"),
 }
 
 
@@ -77,11 +80,8 @@ def invariance_table(
 
 def invariance_matrix(table: pd.DataFrame) -> pd.DataFrame:
     """One row per measure and a column of signs per change, from an `invariance_table`."""
-    outcome_signs = {"no value": "–", "not tried": "?"}
-    signs = [
-        outcome_signs.get(row.outcome) or SIGNS.get((row.declared, row.outcome), "")
-        for row in table.itertuples()
-    ]
+    pairs = zip(table["declared"].astype(str), table["outcome"].astype(str), strict=True)
+    signs = [SIGNS[pair] for pair in pairs]
     cells = table.assign(sign=signs)
     matrix = cells.pivot(index="measure", columns="change", values="sign")
     order = [name for name in TRANSFORMS if name in matrix.columns]

@@ -81,8 +81,8 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="share of images with argmax f(x) = y",
-        claim="a mark to beat: docs/evidence.md; no paper claims that it tells networks apart which "
-        "all fit their training set",
+        claim="a mark to beat (docs/evidence.md); no paper claims that it tells networks apart "
+        "which all fit their training set",
         weakness="1 for every network trained to the end, whatever it does on other images",
         source="docs/evidence.md, marks to beat; the first of equal outputs counts, as in torch",
         unit="share of images",
