@@ -38,8 +38,8 @@ How many images does an entropy need? From counts, as they are, it comes out too
 50 births of a unit for a class, and by 0.5 at 100. The corrected estimator (Chao, Wang & Jost) is
 within 0.13 nats from 20 births on and within 0.08 from 50; trust none below. Births count, not
 images: where few maps have one, as under the cubical filtration, the factor 1/ε is what is
-uncertain. A nominal 95 % interval over images held the truth in 38 to 88 % of samples: it is a scale
-of the doubt (`python -m benchmarks.estimators`).
+uncertain. A nominal 95 % interval over images held the truth in 38 to 88 % of samples: it is a
+scale of the doubt (`python -m benchmarks.estimators`).
 """
 
 
