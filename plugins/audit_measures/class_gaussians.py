@@ -43,7 +43,7 @@ def transrate(features: Features, labels: Labels) -> Value | float:
     centred features scaled to a mean squared length of 1, Z_c those of a class, and ε = 1e-4.
 
     Source:
-        Huang et al., Frustratingly Easy Transferability Estimation, ICML 2022, eqs. 4 and 5, and
+        Huang et al., Frustratingly Easy Transferability Estimation, ICML 2022, and
         their program. Deviations: features are scaled, so that a common factor and the number of
         images change nothing; classes are weighted by their images, which is the same as the
         program's plain mean where classes are equally large.
@@ -67,8 +67,8 @@ def gbc(features: Features, labels: Labels) -> Value | float:
     components at most. Undefined where a class has no variance.
 
     Source:
-        Pándy et al., Transferability Estimation using Bhattacharyya Class Separability, CVPR 2022,
-        eqs. 3 to 5, spherical. Variances are divided by the number of images of a class.
+        Pándy et al., Transferability Estimation using Bhattacharyya Class Separability, CVPR 2022;
+        spherical. Variances are divided by the number of images of a class.
 
     Example:
         One feature, −1 and 1 in class 0, 1 and 3 in class 1: variances 1, distance of means 2, B =
@@ -103,7 +103,7 @@ def parc(features: Features, labels: Labels) -> Value | float:
 
     Source:
         Bolya, Mittapalli & Hoffman, Scalable Diverse Model Selection for Accessible Transfer
-        Learning, NeurIPS 2021, section 3; not times 100, and without their reduction to 32
+        Learning, NeurIPS 2021; not times 100, and without their reduction to 32
         dimensions.
 
     Example:
@@ -132,7 +132,7 @@ def nleep(view: TrainView) -> Value | float:
     every checkpoint.
 
     Source:
-        Li et al., Ranking Neural Checkpoints, CVPR 2021, section 3.3; `GaussianMixture` of
+        Li et al., Ranking Neural Checkpoints, CVPR 2021; `GaussianMixture` of
         scikit-learn, at most 100 iterations, converged or not. Deviations: diagonal covariances
         and 64 components at most, so that 5 c clusters can be fitted to a sample; components are
         scaled to a mean variance of 1, since the mixture's floor on variances has a scale.
@@ -188,10 +188,10 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="R(Z) - sum (n_c/n) R(Z_c), R(Z) = 1/2 log det(1 + Z'Z/(n e)), e = 1e-4",
-        claim=f"Huang et al. 2022, section 4. {_ELSEWHERE}",
+        claim=f"Huang et al. 2022. {_ELSEWHERE}",
         weakness="It grows with the number of features; other widths do not compare.",
         needs="penultimate features",
-        source="Huang et al. 2022, eqs. 4 and 5; features scaled, classes weighted by their images",
+        source="Huang et al. 2022; features scaled, classes weighted by their images",
         unit="nats",
         features=True,
         default=False,
@@ -205,11 +205,11 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="-sum over i != j of exp(-Bhattacharyya distance)",
-        claim=f"Pandy et al. 2022, section 4. {_ELSEWHERE}",
+        claim=f"Pandy et al. 2022. {_ELSEWHERE}",
         weakness="It saturates at 0 once classes are apart, in most trained networks to the last "
         "digits.",
         needs="penultimate features; classes that vary",
-        source="Pandy et al. 2022, eqs. 3 to 5, spherical, 64 principal components",
+        source="Pandy et al. 2022, spherical, 64 principal components",
         features=True,
         default=False,
     ),
@@ -223,11 +223,11 @@ MEASURES = (
         varies_with=("duplicates",),
         cost="forward",
         formula="spearman(1 - pearson(f_i, f_j), [y_i != y_j])",
-        claim=f"Bolya et al. 2021, section 5. {_ELSEWHERE}",
+        claim=f"Bolya et al. 2021. {_ELSEWHERE}",
         weakness="Ties among labels keep it below 1 with three classes or more, the further the "
         "more unequal the classes.",
         needs="penultimate features",
-        source="Bolya et al. 2021, section 3; at most 2000 images; not times 100",
+        source="Bolya et al. 2021; at most 2000 images; not times 100",
         features=True,
         default=False,
     ),
@@ -240,10 +240,10 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="mean log sum_z P(y|z) P(z|f(x)), z of a Gaussian mixture",
-        claim=f"Li et al. 2021, section 4. {_ELSEWHERE}",
+        claim=f"Li et al. 2021. {_ELSEWHERE}",
         weakness="With few images to a cluster the clusters fit single images, and any labels.",
         needs="penultimate features; five images for each class",
-        source="Li et al. 2021, section 3.3; scikit-learn's mixture; diagonal covariances, 64 "
+        source="Li et al. 2021; scikit-learn's mixture; diagonal covariances, 64 "
         "components at most",
         unit="nats",
         features=True,

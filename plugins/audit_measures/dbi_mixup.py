@@ -63,7 +63,7 @@ MEASURES = (
         varies_with=("image-order", "duplicates"),
         cost="forward",
         formula="DB x (1 - A), A = mixup accuracy",
-        claim="Natekar & Sharma, arXiv 2012.02775, section 4: first in the NeurIPS 2020 "
+        claim="Natekar & Sharma, arXiv 2012.02775: first in the NeurIPS 2020 "
         "competition, 22.92 on the final tasks. On three zoos of tiny networks tau with held-out "
         "accuracy, sign turned, was 0.45, 0.57 and 0.70 (docs/evidence.md).",
         weakness="0 for every network that gives all mixed images their class, whatever its "

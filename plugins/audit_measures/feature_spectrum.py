@@ -38,8 +38,8 @@ def effective_rank(view: TrainView) -> Value | float:
     centred.
 
     Source:
-        Roy & Vetterli, The effective rank, EUSIPCO 2007; RankMe of Garrido et al., ICML 2023, eq.
-        1. Deviation: singular values below float32's resolution are left out, where RankMe adds
+        Roy & Vetterli, The effective rank, EUSIPCO 2007; RankMe of Garrido et al., ICML 2023.
+        Deviation: singular values below float32's resolution are left out, where RankMe adds
         1e-7 to each p.
 
     Example:
@@ -61,7 +61,7 @@ def alpha_req(view: TrainView) -> Value | float:
 
     Source:
         Agrawal et al., α-ReQ: Assessing Representation Quality in Self-Supervised Learning by
-        measuring eigenspectrum decay, NeurIPS 2022, section 3; range and weights as in Stringer et
+        measuring eigenspectrum decay, NeurIPS 2022; range and weights as in Stringer et
         al., High-dimensional geometry of population responses in visual cortex, Nature 571, 2019.
         Eigenvalues below float32's resolution are left out.
 
@@ -89,8 +89,7 @@ def feature_sparsity(view: TrainView) -> Value | float:
     magnitude. Images whose features are all 0 are left out.
 
     Source:
-        Hoyer, Non-negative Matrix Factorization with Sparseness Constraints, JMLR 5, 2004, section
-        3.1.
+        Hoyer, Non-negative Matrix Factorization with Sparseness Constraints, JMLR 5, 2004.
 
     Example:
         The features (3, 4): (√2 − 7/5) / (√2 − 1) = 0.0343.
@@ -117,12 +116,12 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="exp(-sum p log p), p = singular values over their sum",
-        claim="Garrido et al. 2023, section 4: it goes with the accuracy of linear probes on "
+        claim="Garrido et al. 2023: it goes with the accuracy of linear probes on "
         "self-supervised networks. For networks trained on labels no claim is made.",
         weakness="It grows with the width of the network and the number of images; collapse onto "
         "one point a class, which supervised training ends in, lowers it.",
         needs="penultimate features",
-        source="Roy & Vetterli 2007; Garrido et al. 2023, eq. 1; without the 1e-7",
+        source="Roy & Vetterli 2007; Garrido et al. 2023; without the 1e-7",
         unit="directions",
         features=True,
         default=False,
@@ -139,7 +138,7 @@ MEASURES = (
         weakness="The paper finds networks best near 1, so that neither more nor less is better; "
         "with fewer images than features the tail is cut.",
         needs="penultimate features; five directions",
-        source="Agrawal et al. 2022, section 3; range and weights of Stringer et al. 2019",
+        source="Agrawal et al. 2022; range and weights of Stringer et al. 2019",
         features=True,
         default=False,
     ),
@@ -155,7 +154,7 @@ MEASURES = (
         weakness="Nonlinearities other than ReLU have hardly any zeros, so that architectures do "
         "not compare.",
         needs="penultimate features",
-        source="Hoyer 2004, section 3.1",
+        source="Hoyer 2004",
         features=True,
         default=False,
     ),

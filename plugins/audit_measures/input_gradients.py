@@ -110,8 +110,8 @@ def jacobian_norm(view: TrainView) -> Measured:
         "": the above. "scores": of the scores f in place of their softmax.
 
     Source:
-        Novak et al., Sensitivity and Generalization in Neural Networks, ICLR 2018, section 3.1;
-        estimated as in Hoffman, Roberts & Yaida, arXiv 1908.02729, eq. 9. Deviations: the root of
+        Novak et al., Sensitivity and Generalization in Neural Networks, ICLR 2018;
+        estimated as in Hoffman, Roberts & Yaida, arXiv 1908.02729. Deviations: the root of
         a mean square, where Novak et al. take the mean; on training images, where they take
         others.
 
@@ -154,12 +154,12 @@ MEASURES = (
         varies_with=("image-order", "duplicates", "relabelling"),
         cost="backward",
         formula="sqrt(mean |d softmax(f) / d x|^2), two random projections an image",
-        claim="Novak et al. 2018, section 4.3: it goes with the generalization gap over thousands "
+        claim="Novak et al. 2018: it goes with the generalization gap over thousands "
         "of fully connected networks, measured on test images.",
         weakness="Near 0 on training images for every network that is certain of them, where Novak "
         "et al. look at others.",
         needs="scores that can be differentiated",
-        source="Novak et al. 2018, section 3.1; Hoffman et al. 2019, eq. 9; every fifth image",
+        source="Novak et al. 2018; Hoffman et al. 2019; every fifth image",
         unit="per unit of pixel values",
         parts=(Part(name="scores", summary="of the scores in place of the probabilities"),),
         reducers=(InputGradients,),

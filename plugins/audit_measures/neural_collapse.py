@@ -38,7 +38,7 @@ def within_class_variability(features: Features, labels: Labels) -> Value | floa
 
     Source:
         Papyan, Han & Donoho, Prevalence of neural collapse during the terminal phase of deep
-        learning training, PNAS 117, 2020, eq. 3 and figure 6. Classes need not be equally large.
+        learning training, PNAS 117, 2020. Classes need not be equally large.
 
     Example:
         One feature, −2 and 0 in class 0, 0 and 2 in class 1: Σ_W = 1, Σ_B = 1, so ½.
@@ -72,7 +72,7 @@ def simplex_distance(features: Features, labels: Labels) -> Measured:
         "equiangle": standard deviation of the cosines, in [0, 1].
 
     Source:
-        Papyan, Han & Donoho, PNAS 117, 2020, figures 2 to 4.
+        Papyan, Han & Donoho, PNAS 117, 2020.
 
     Example:
         The corners of a right-angled triangle at the centre, (1, 0), (0, 1), (−1, −1), have cosines
@@ -101,7 +101,7 @@ def self_duality_distance(view: TrainView) -> Value | float:
     the penultimate features that a layer's weights and biases give.
 
     Source:
-        Papyan, Han & Donoho, PNAS 117, 2020, figure 5. Theirs is squared.
+        Papyan, Han & Donoho, PNAS 117, 2020. Theirs is squared.
     """
     features = np.asarray(view.features(), np.float64)
     problem = problem_with(features, view.labels)
@@ -154,7 +154,7 @@ def nearest_mean_agreement(view: TrainView) -> Measured:
         predicted class the sample does not have are left out of it.
 
     Source:
-        Papyan, Han & Donoho, PNAS 117, 2020, figure 7, which shows the share that differs. The
+        Papyan, Han & Donoho, PNAS 117, 2020; theirs is the share that differs. The
         clearance is ours.
 
     Example:
@@ -202,12 +202,12 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="tr(S_W S_B^+) / c",
-        claim=f"{_PAPER}, table 1: test accuracy rises while training goes on to collapse; shown "
+        claim=f"{_PAPER}: test accuracy rises while training goes on to collapse; shown "
         "along training, not between networks.",
         weakness="Hui, Belkin & Nakkiran (arXiv 2202.08384) find collapse on the training set of "
         "networks whose features do not collapse on other data: it says how long training went on.",
         needs="penultimate features; classes with several images",
-        source=f"{_PAPER}, eq. 3",
+        source=_PAPER,
         features=True,
         default=False,
     ),
@@ -222,7 +222,7 @@ MEASURES = (
         formula="mean |cos(m_i, m_j) + 1/(c-1)|",
         weakness="Classes that are truly alike keep their means close, which is no fault.",
         needs="penultimate features; three classes",
-        source=f"{_PAPER}, figures 2 to 4",
+        source=_PAPER,
         parts=(
             Part(name="equinorm", summary="spread of the lengths of class means over their mean"),
             Part(name="equiangle", summary="standard deviation of the cosines"),
@@ -241,7 +241,7 @@ MEASURES = (
         formula="|W/|W| - M/|M||",
         weakness="Weights may hold a part that all classes share, which changes no prediction.",
         needs="penultimate features and a linear classifier",
-        source=f"{_PAPER}, figure 5; not squared",
+        source=f"{_PAPER}; not squared",
         features=True,
         default=False,
     ),
@@ -256,7 +256,7 @@ MEASURES = (
         formula="share of images with argmax f(x) = argmin |h - mu_c|",
         weakness="Near 1 for every network that fits its training set well.",
         needs="penultimate features",
-        source=f"{_PAPER}, figure 7; agreement in place of disagreement",
+        source=f"{_PAPER}; agreement in place of disagreement",
         unit="share of images",
         parts=(Part(name="clearance", summary="how much nearer the predicted class's mean is"),),
         features=True,

@@ -125,7 +125,7 @@ def input_margin(view: TrainView) -> Measured:
 
     Source:
         Jiang et al., Predicting the Generalization Gap in Deep Networks with Margin Distributions,
-        ICLR 2019, eqs. 3 to 5, at the input. Deviations: negative margins are kept (the paper
+        ICLR 2019, at the input. Deviations: negative margins are kept (the paper
         leaves them out for the logarithm, as "mean_log" does); quartiles and mean in place of five
         numbers with fences; every fifth image.
 
@@ -149,7 +149,7 @@ def hidden_margin(view: TrainView) -> Measured:
         statistics of `normalised_margin.input`, mean over layers.
 
     Source:
-        Jiang et al., ICLR 2019, eqs. 3 to 5. Deviations as there; layers are those whose maps are
+        Jiang et al., ICLR 2019. Deviations as there; layers are those whose maps are
         taken, as far as they are a module's output, before a normalization that is applied to
         read them.
     """
@@ -163,7 +163,7 @@ def hidden_margin(view: TrainView) -> Measured:
 
 
 _CLAIM = (
-    "Jiang et al. 2019, table 1: a linear model on the logarithms of these statistics at four "
+    "Jiang et al. 2019: a linear model on the logarithms of these statistics at four "
     "layers explains the generalization gap of CIFAR-10 networks with R2 up to 0.96."
 )
 _PARTS = (
@@ -188,7 +188,7 @@ MEASURES = (
         weakness="A first-order distance, which is too large where the scores saturate; the claim "
         "is of several layers together.",
         needs="scores that can be differentiated",
-        source="Jiang et al. 2019, eqs. 3 to 5; the sign is kept; every fifth image",
+        source="Jiang et al. 2019; the sign is kept; every fifth image",
         unit="standard deviations",
         parts=(Part(name="p50", summary="median: the measure itself"), *_PARTS),
         reducers=(InputDistances,),
@@ -208,7 +208,7 @@ MEASURES = (
         weakness="Layers of different size and depth are averaged; the paper fits one weight to "
         "each.",
         needs="feature maps that modules give; scores that can be differentiated",
-        source="Jiang et al. 2019, eqs. 3 to 5; the sign is kept; every fifth image",
+        source="Jiang et al. 2019; the sign is kept; every fifth image",
         unit="standard deviations",
         parts=(*declared_parts("higher"), *_PARTS),
         reducers=(BoundaryDistances,),

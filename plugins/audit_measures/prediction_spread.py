@@ -24,7 +24,7 @@ def nuclear_norm(logits: Logits, labels: Labels) -> Value | float:
     certain and spread evenly over all classes.
 
     Source:
-        Deng et al., Confidence and Dispersity Speak, ICML 2023, section 3.2; Cui et al., Towards
+        Deng et al., Confidence and Dispersity Speak, ICML 2023; Cui et al., Towards
         Discriminability and Diversity: Batch Nuclear-norm Maximization, CVPR 2020.
 
     Example:
@@ -43,7 +43,7 @@ def energy_dispersion(logits: Logits, labels: Labels) -> Value | float:
     log n.
 
     Source:
-        Peng et al., Energy-based Automated Model Evaluation, ICLR 2024, eq. 4 at temperature 1.
+        Peng et al., Energy-based Automated Model Evaluation, ICLR 2024, at temperature 1.
         Deviation: less log n, so that samples of any size compare.
 
     Example:
@@ -61,7 +61,7 @@ def class_confusion(logits: Logits, labels: Labels) -> Value | float:
     − C_cc. W weighs images by 1 + exp(−entropy of P).
 
     Source:
-        Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020, eqs. 3 to 8.
+        Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020.
 
     Example:
         Equal scores for two classes give ½.
@@ -89,10 +89,10 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="|softmax(f)|_* / sqrt(n min(n, c))",
-        claim=f"Deng et al. 2023, section 4: it goes with accuracy; {_ELSEWHERE}",
+        claim=f"Deng et al. 2023: it goes with accuracy; {_ELSEWHERE}",
         weakness="Certain predictions score high, right or wrong; classes of unequal size score "
         "lower.",
-        source="Deng et al. 2023, section 3.2",
+        source="Deng et al. 2023",
         default=False,
     ),
     MeasureEntry(
@@ -106,7 +106,7 @@ MEASURES = (
         formula="log mean exp(E) - mean E, E = -log sum exp f",
         weakness="Energies shift with what the scores of all classes have in common, which changes "
         "no prediction.",
-        source="Peng et al. 2024, eq. 4; less log n",
+        source="Peng et al. 2024; less log n",
         unit="nats",
         default=False,
     ),
@@ -120,7 +120,7 @@ MEASURES = (
         cost="forward",
         formula="mean 1 - C_cc, C = row-normalised P' W P, P = softmax(f / 2.5)",
         weakness="It says what the confidence says, unless few classes are confused strongly.",
-        source="Jin et al. 2020, eqs. 3 to 8",
+        source="Jin et al. 2020",
         default=False,
     ),
 )

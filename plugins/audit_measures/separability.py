@@ -138,7 +138,7 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="mean over i of max over j of (s_i + s_j) / |mu_i - mu_j|",
-        claim="Natekar & Sharma, arXiv 2012.02775, section 3.1, for features of single layers of "
+        claim="Natekar & Sharma, arXiv 2012.02775, for features of single layers of "
         "the zoos of the NeurIPS 2020 competition.",
         weakness="Networks that memorise noisy labels pull their classes apart as well.",
         needs="penultimate features",

@@ -39,8 +39,8 @@ def logme(features: Features, labels: Labels) -> Value | float:
     image and class; higher means that a simpler linear map explains the labels.
 
     Source:
-        You et al., LogME, ICML 2021, Algorithm 1, in the fixed-point form of You et al., Ranking
-        and Tuning Pre-trained Models, JMLR 23, 2022, section 4.3. Deviations: iterated until α/β
+        You et al., LogME, ICML 2021, in the fixed-point form of You et al., Ranking
+        and Tuning Pre-trained Models, JMLR 23, 2022. Deviations: iterated until α/β
         changes by less than 1e-10 or 1000 times, where the authors' program stops after 11;
         without its 1e-5 in the denominators and with a start that scales with the features, so
         that a common factor on all features changes nothing; with the term (d − r) log α for
@@ -70,7 +70,7 @@ def h_score(features: Features, labels: Labels) -> Value | float:
 
     Source:
         Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning,
-        ICIP 2019, definition 2. Deviation: directions below the resolution of float32 are left
+        ICIP 2019. Deviation: directions below the resolution of float32 are left
         out, where the public program inverts them too (a cutoff of 1e-15).
 
     Example:
@@ -98,7 +98,7 @@ def h_score_shrunk(features: Features, labels: Labels) -> Value | float:
 
     Source:
         Ibrahim, Ponomareva & Mazumder, Newer is not always better, ECML PKDD 2022 (arXiv
-        2110.06893), section 4; `sklearn.covariance.ledoit_wolf`. Deviation: both covariances are
+        2110.06893); `sklearn.covariance.ledoit_wolf`. Deviation: both covariances are
         divided by n, where the public program divides one by n − 1.
     """
     from sklearn.covariance import ledoit_wolf
@@ -125,7 +125,7 @@ def leep(logits: Logits, labels: Labels) -> Value | float:
     network's own task it says what the training loss says, blind to which class is called what.
 
     Source:
-        Nguyen et al., LEEP, ICML 2020, eqs. 1 and 2; P(y, z) counts the target first, where some
+        Nguyen et al., LEEP, ICML 2020; P(y, z) counts the target first, where some
         public programs swap the two.
     """
     scores = softmax(logits, axis=1)
@@ -152,7 +152,7 @@ def nce(logits: Logits, labels: Labels) -> Value | float:
 
     Source:
         Tran, Nguyen & Hassner, Transferability and Hardness of Supervised Classification Tasks,
-        ICCV 2019, eq. 11; conditional on the prediction, where some public programs condition on
+        ICCV 2019; conditional on the prediction, where some public programs condition on
         the label. The source labels are the network's own predictions.
     """
     source = present_classes(logits.argmax(1))
@@ -177,7 +177,7 @@ MEASURES = (
         "tiny networks tau with held-out accuracy was 0.46, 0.57 and 0.37 (docs/evidence.md).",
         weakness="A network that has memorised noisy labels separates them too, and scores high.",
         needs="penultimate features",
-        source="You et al. 2021, Algorithm 1; You et al. 2022, section 4.3; to convergence, with a "
+        source="You et al. 2021; You et al. 2022; to convergence, with a "
         "start that scales with the features, and all terms where n < d",
         unit="nats per image",
         features=True,
@@ -192,10 +192,10 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="tr(cov(f)^+ cov(E[f|y]))",
-        claim=f"Bao et al. 2019, section 4. {_ON_ITS_OWN_TASK}",
+        claim=f"Bao et al. 2019. {_ON_ITS_OWN_TASK}",
         weakness="It rises with the number of features, up to c - 1 where n <= d + 1.",
         needs="penultimate features; more images than there are features",
-        source="Bao et al. 2019, definition 2; directions below float32's resolution left out",
+        source="Bao et al. 2019; directions below float32's resolution left out",
         features=True,
         default=False,
     ),
@@ -209,11 +209,11 @@ MEASURES = (
         varies_with=("duplicates",),
         cost="forward",
         formula="(1 - a) tr(cov_a(f)^-1 cov(E[f|y])), a by Ledoit-Wolf",
-        claim=f"Ibrahim et al. 2022, section 5. {_ON_ITS_OWN_TASK}",
+        claim=f"Ibrahim et al. 2022. {_ON_ITS_OWN_TASK}",
         weakness="The shrinkage depends on the number of images, so that samples of different size "
         "do not compare.",
         needs="penultimate features",
-        source="Ibrahim et al. 2022 (arXiv 2110.06893), section 4; scikit-learn's Ledoit-Wolf",
+        source="Ibrahim et al. 2022 (arXiv 2110.06893); scikit-learn's Ledoit-Wolf",
         features=True,
         default=False,
     ),
@@ -226,9 +226,9 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="mean log sum_z P(y|z) softmax(f(x))_z",
-        claim=f"Nguyen et al. 2020, section 5. {_ON_ITS_OWN_TASK}",
+        claim=f"Nguyen et al. 2020. {_ON_ITS_OWN_TASK}",
         weakness="Near 0 for every network that fits its training set, however it generalizes.",
-        source="Nguyen et al. 2020, eqs. 1 and 2; the source labels are the network's own classes",
+        source="Nguyen et al. 2020; the source labels are the network's own classes",
         unit="nats",
         default=False,
     ),
@@ -241,9 +241,9 @@ MEASURES = (
         invariance="node-wise",
         cost="forward",
         formula="sum P(y,z) log P(y|z), z = argmax f(x)",
-        claim=f"Tran et al. 2019, section 5. {_ON_ITS_OWN_TASK}",
+        claim=f"Tran et al. 2019. {_ON_ITS_OWN_TASK}",
         weakness="Exactly 0 for every network that classifies its training sample without error.",
-        source="Tran et al. 2019, eq. 11; the source labels are the network's own predictions",
+        source="Tran et al. 2019; the source labels are the network's own predictions",
         unit="nats",
         default=False,
     ),
