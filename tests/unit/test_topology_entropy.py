@@ -191,6 +191,19 @@ def test_information_of_dead_constant_and_telling_units():
     assert 0 < result.expected_by_chance[2] < 0.1
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64])
+def test_information_does_not_depend_on_the_width_of_integers(kind):
+    generator = np.random.default_rng(0)
+    births = generator.integers(2, 60, (200, 5))
+    births[generator.random(births.shape) < 0.4] = NO_BIRTH
+    labels = generator.integers(0, 4, 200)
+    wide = birth_class_information(births, labels, 4)
+    narrow = birth_class_information(births.astype(kind), labels, 4)
+    assert (wide.n_bins_used == 7).all()
+    for ours, theirs in zip(wide, narrow, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_information_with_one_class_is_zero():
     result = birth_class_information(np.arange(12).reshape(12, 1), np.zeros(12, int), 1)
     assert result.information == 0
