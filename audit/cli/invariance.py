@@ -24,7 +24,9 @@ from audit.cli.options import as_json
 @click.option("--weights", type=click.Path(path_type=Path), help="A weights file. [random weights]")
 @click.option("--size", help="Channels, height and width of images, such as 3,64,64.")
 @click.option("--args", "model_args", default="{}", help="model_args, as JSON.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of factors and orders.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
+)
 @as_json
 def command(
     model: str,
@@ -69,6 +71,9 @@ def command(
         print_table(invariance_matrix(table))
         click.echo("\n= same, ~ moves as declared, ! moves though declared the same,")
         click.echo(". same though it may move, – no number here, ? the change cannot be tried")
+        without = table[table["outcome"] == "no value"].drop_duplicates("measure")
+        for reason, rows in without.groupby("note", sort=False):
+            click.echo(f"– {', '.join(rows['measure'])}: {reason}")
         untried = table[table["outcome"] == "not tried"].drop_duplicates("change")
         for row in untried.itertuples():
             click.echo(f"? {row.change}: {row.note}")

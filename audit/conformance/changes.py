@@ -31,9 +31,18 @@ def changed(setting: Setting, transform: str, seed: int = 0) -> Setting:
         ConfigError: An unknown change.
         UnavailableError: The network cannot be changed in this way, or there is no such device.
     """
-    if transform not in _CHANGES:
-        raise unknown_name("change", transform, _CHANGES, hint="known: " + ", ".join(_CHANGES))
+    known_change(transform)
     return _CHANGES[transform](setting, seed)
+
+
+def known_change(name: object) -> None:
+    """Refuse what is not the name of one of the ten changes.
+
+    Raises:
+        ConfigError: It is not; the message has the nearest name.
+    """
+    if name not in _CHANGES:
+        raise unknown_name("change", str(name), _CHANGES, hint="known: " + ", ".join(_CHANGES))
 
 
 def _node_wise(setting: Setting, seed: int) -> Setting:

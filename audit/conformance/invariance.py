@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from audit.conformance.changes import TRANSFORMS, changed
+from audit.conformance.changes import TRANSFORMS, changed, known_change
 from audit.conformance.networks import ReferenceResidual
 from audit.conformance.setting import N_IMAGES, Setting, reference_setting, setting_of
 from audit.conformance.values import column, values_of
-from audit.errors import AuditError, PluginError, UnavailableError
+from audit.errors import AuditError, ConfigError, PluginError, UnavailableError
 from audit.plugin import MeasureEntry, TrainView, Value
 
 Outcome = Literal["same", "moves", "no value", "not tried"]
@@ -28,6 +28,9 @@ DTYPE_TOLERANCE: Final = 2e-2
 
 #: More draws of a change on a reference network, until a measure moves that says it may.
 MORE_DRAWS: Final = 4
+
+#: Changes that move few numbers, and those seldom: they need not be shown on a reference network.
+SELDOM: Final = ("relabelling", "dtype", "device")
 
 
 class Observation(NamedTuple):
@@ -55,12 +58,19 @@ class Observation(NamedTuple):
     note: str = ""
 
 
-def declared(entry: MeasureEntry, transform: str) -> str:
-    """Whether a measure says that a change moves it: "same" or "moves"; "" if it says nothing."""
+def declared(entry: MeasureEntry, transform: str, chain: bool = False) -> str:
+    """Whether a measure says that a change moves it: "same" or "moves"; "" if it says nothing.
+
+    Args:
+        entry: The measure.
+        transform: The change.
+        chain: Whether the network is known to be a chain of layers, without shortcuts.
+    """
     if transform == "node-wise":
         return "same" if entry.invariance == "node-wise" else "moves"
     if transform == "layer-uniform":
-        return "moves" if entry.invariance == "none" else "same"
+        moves = entry.invariance == "none" or (entry.chains_only and not chain)
+        return "moves" if moves else "same"
     if transform in TRANSFORMS:
         return "moves" if transform in entry.varies_with else "same"
     return ""
@@ -104,9 +114,10 @@ def compared(
     transform: str,
     before: Mapping[str, Value],
     after: Mapping[str, Value],
+    chain: bool = False,
 ) -> Observation:
-    """What a change did to a measure, from its parts before and after."""
-    said = declared(entry, transform)
+    """What a change did to a measure, from its parts before and after; `chain` as `declared`."""
+    said = declared(entry, transform, chain)
     if all(value.status != "ok" for value in before.values()):
         reason = next(iter(before.values())).reason
         return _none(entry, transform, said, "no value", reason)
@@ -164,6 +175,12 @@ def check_invariance(
         'same'
     """
     entry = _registered(measure) if isinstance(measure, str) else measure
+    if model is not None and not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"model must be a network, a torch.nn.Module; found {type(model).__name__} {model!r}"
+        )
+    if transform is not None and not callable(transform):
+        known_change(transform)
     if model is None and not callable(transform):
         wanted = TRANSFORMS if transform is None else (transform,)
         found = [_on_reference(entry, name, seed) for name in wanted]
@@ -186,7 +203,8 @@ def _judge(entry: MeasureEntry, found: Observation, strict: bool) -> None:
     if found.outcome not in ("same", "moves"):
         return
     expected = found.declared or "same"
-    if found.outcome == expected or (found.outcome == "same" and not strict):
+    unshown = found.outcome == "same" and (not strict or found.transform in SELDOM)
+    if found.outcome == expected or unshown:
         return
     evidence = (
         f"{found.part} goes from {found.before:.8g} to {found.after:.8g}"
@@ -230,8 +248,15 @@ def _after(
     name = getattr(transform, "__name__", type(transform).__name__)
     network = transform(copy.deepcopy(setting.network), setting.images[:1])
     other = dataclasses.replace(setting, network=network)
-    before = values_of(entry, setting.view())
-    return compared(entry, name, before, values_of(entry, other.view()))
+    view, after = setting.view(), other.view()
+    apart = float(np.abs(view.logits() - after.logits()).max())
+    largest = float(np.abs(view.logits()).max())
+    if not apart <= TOLERANCE * largest:
+        raise ConfigError(
+            f"the change {name!r} moves the outputs of the network, by {apart:.3g} where the "
+            f"largest is {largest:.3g}; a measure may follow them"
+        )
+    return compared(entry, name, values_of(entry, view), values_of(entry, after))
 
 
 def _on_reference(entry: MeasureEntry, transform: str, seed: int) -> Observation:
@@ -240,7 +265,7 @@ def _on_reference(entry: MeasureEntry, transform: str, seed: int) -> Observation
     A change that is declared to move the measure need not do so each time: an order of the images
     may leave the few that count where they are. Some others are then drawn, on more images too.
     """
-    said = declared(entry, transform)
+    said = declared(entry, transform, chain=True)
     draws = [(seed, N_IMAGES)]
     if said == "moves":
         draws += [(seed + k, N_IMAGES - 1) for k in range(1, 1 + MORE_DRAWS)]
@@ -250,7 +275,8 @@ def _on_reference(entry: MeasureEntry, transform: str, seed: int) -> Observation
             before, after = _reference_views(transform, drawn, n_images)
         except UnavailableError as error:
             return _none(entry, transform, said, "not tried", str(error))
-        found = compared(entry, transform, _attempted(entry, before), _attempted(entry, after))
+        values = (_attempted(entry, view) for view in (before, after))
+        found = compared(entry, transform, *values, chain=True)
         if found.outcome != "same" or said != "moves":
             break
     return found

@@ -150,8 +150,7 @@ def setting_of(
             )
         mean, std = (torch.tensor(v)[:, None, None] for v in (config.mean, config.std))
         images = (reference_images(N_IMAGES, config.input_size) - mean) / std
-    with torch.no_grad():
-        n_classes = class_scores(copy.deepcopy(network).eval()(images[:1])).shape[1]
+    n_classes = _n_classes(network, images)
     if labels is None:
         labels = np.arange(len(images)) % min(4, n_classes)
     return Setting(
@@ -163,3 +162,20 @@ def setting_of(
         layers=layers,
         seed=seed,
     )
+
+
+@torch.no_grad()
+def _n_classes(network: nn.Module, images: Tensor) -> int:
+    """How many class scores the network gives.
+
+    Raises:
+        ConfigError: It does not take such images.
+    """
+    try:
+        scores = class_scores(copy.deepcopy(network).eval()(images[:1].clone()))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape = " × ".join(map(str, images.shape[1:]))
+        raise ConfigError(
+            f"the network does not take images of {shape} (channels, height, width): {error}"
+        ) from error
+    return scores.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -48,7 +49,9 @@ def image_gradients(
         found: dict[str, Tensor] | None = None
         if batched:
             try:
-                with sdpa_kernel(SDPBackend.MATH):  # fused attention has no batched form
+                # fused attention has no batched form; of what is slow in one torch warns
+                with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
                     found = together(parameters, images[part].clone(), labels[part])
             except (RuntimeError, NotImplementedError, ValueError):
                 batched = False  # such as operations in place, or without a batched form

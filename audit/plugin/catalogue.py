@@ -131,7 +131,7 @@ def _heading(module: str) -> str:
 
 def _rescaling(entry: MeasureEntry) -> str:
     """The rescalings that it survives."""
-    return entry.invariance
+    return f"{entry.invariance}, in chains" if entry.chains_only else entry.invariance
 
 
 def _cost(entry: MeasureEntry) -> str:

@@ -45,6 +45,8 @@ class MeasureEntry:
         version: Changes whenever a published number moves.
         direction: Which values predict better generalization.
         invariance: The weight rescalings that leave it unchanged.
+        chains_only: Whether a layer-uniform invariance holds in chains of layers alone: where
+            shortcuts join layers, several write what one factor scales, and products move.
         varies_with: Which other changes that keep the network's predictions, or only the order and
             number of its images, move it: channels in another order, BatchNorm folded, images in
             another order, another batch size, every image twice, classes under other numbers,
@@ -77,6 +79,7 @@ class MeasureEntry:
     direction: Direction
     invariance: Invariance
     cost: Cost
+    chains_only: bool = False
     varies_with: tuple[Change, ...] = ()
     formula: str = ""
     claim: str = ""

@@ -245,7 +245,8 @@ class Registry:
 def _look_up(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     """One entry, or a `ConfigError` with the nearest names."""
     if name not in entries:
-        raise unknown_name(kind, name, entries, f"`genaudit plugins` lists every {kind}")
+        command = "measures" if kind == "measure" else "plugins"
+        raise unknown_name(kind, name, entries, f"`genaudit {command}` lists every {kind}")
     return entries[name]
 
 

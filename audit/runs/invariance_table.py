@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+import torch
+from tqdm import tqdm
 
-from audit.conformance.changes import TRANSFORMS
+from audit.conformance.changes import TRANSFORMS, known_change
 from audit.conformance.invariance import Observation, observe
 from audit.conformance.setting import setting_of
 from audit.data.transform import resolve_data_config
-from audit.errors import unknown_name
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
 from audit.network.threads import one_math_thread
@@ -50,7 +51,7 @@ def invariance_table(
         weights: A weights file; by default the weights are random.
         model_args: Passed on to the model.
         transform: Overrides of its data configuration, such as `input_size`.
-        seed: Of what the changes draw.
+        seed: Of the weights, where none are given, and of what the changes draw.
 
     Returns:
         One row per change and measure: measure, change, declared ("same" or "moves"), outcome
@@ -61,21 +62,42 @@ def invariance_table(
         CheckpointError: The weights do not fit.
     """
     for name in changes:
-        if name not in TRANSFORMS:
-            raise unknown_name("change", name, TRANSFORMS, hint="known: " + ", ".join(TRANSFORMS))
+        known_change(name)
     registry = installed()
     entries = registry.named_measures(list(measures))
     source = registry.model_source(model)
     args = dict(model_args or {})
     with one_math_thread():
-        network = frozen(plain(source.create(model, args, False)))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = frozen(plain(source.create(model, args, False)))
+            if weights is None:
+                _as_if_trained(network)
         if weights is not None:
             fit_weights(network, read_weights(weights), weights, model, source.adapt)
         config = resolve_data_config(source, network, args, transform or {})
         setting = setting_of(network, config, seed=seed)
-        found = list(observe(entries, setting, changes or TRANSFORMS, seed))
+        wanted = changes or TRANSFORMS
+        observations = observe(entries, setting, wanted, seed)
+        total = len(entries) * len(wanted)
+        found = list(tqdm(observations, total=total, disable=None, leave=False, desc="changes"))
     table = pd.DataFrame(found, columns=Observation._fields)
     return table.rename(columns={"transform": "change"})
+
+
+@torch.no_grad()
+def _as_if_trained(network: torch.nn.Module) -> None:
+    """Draw scales, shifts and statistics of BatchNorm, which begin at 0 and 1.
+
+    Folding would be no change otherwise, and layers with a scale of 0 would have no norm.
+    """
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm) and norm.affine:
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.uniform_(-0.5, 0.5)
+            if norm.running_mean is not None and norm.running_var is not None:
+                norm.running_mean.uniform_(-0.5, 0.5)
+                norm.running_var.uniform_(0.5, 2)
 
 
 def invariance_matrix(table: pd.DataFrame) -> pd.DataFrame:

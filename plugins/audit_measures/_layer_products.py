@@ -96,6 +96,7 @@ def entry_of(
         version="1",
         direction="lower" if lower else "none",
         invariance="layer-uniform",
+        chains_only="Π" in formula,
         varies_with=("duplicates",) if with_margin else (),
         cost="forward" if with_margin else "weights",
         formula=formula,

@@ -134,9 +134,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             "counted as shape; with few images a class most strata hold too few to tell anything"
         ),
         needs="two classes; square maps under clique",
-        source=(
-            "docs/evidence.md; chance corrected within strata by Vinh, Epps & Bailey 2010, eq. 24a"
-        ),
+        source=("ours; chance corrected within strata by Vinh, Epps & Bailey 2010, eq. 24a"),
         unit="nats",
         parts=(
             *declared_parts("none"),

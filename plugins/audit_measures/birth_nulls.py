@@ -253,7 +253,7 @@ def _entries(filtration: Filtration, reducer: type[ShuffledMaps]) -> tuple[Measu
     pairs = Part(name="pairs", summary="(unit, class) pairs with a z-score")
     of_shuffles = functools.partial(
         entry,
-        varies_with=("image-order", "duplicates"),
+        varies_with=("image-order", "duplicates", "dtype", "device"),
         needs=needs,
         reducers=(reducer,),
         parts=(*declared_parts("none"), pairs),

@@ -74,6 +74,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
         version="1",
         direction="none",
         invariance="node-wise",
+        varies_with=("dtype", "device"),
         cost="topology",
         formula="(a - 1/c) / (1 - 1/c), a: mean accuracy over c classes of LDA on images left out",
         weakness=(
@@ -81,7 +82,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             "samples compare; on labels that are wrong it has a ceiling that is not the network's"
         ),
         needs="two classes with three images each, or more; square maps under clique",
-        source="scikit-learn's LDA with shrinkage 0.1, and nearest neighbour; five folds by digest",
+        source="scikit-learn's LDA with shrinkage 0.1, and nearest neighbour; five folds",
         unit="share of accuracy above chance",
         parts=(
             *declared_parts("none"),

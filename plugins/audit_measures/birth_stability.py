@@ -52,7 +52,7 @@ def birth_stability(view: TrainView, filtration: Filtration) -> dict[str, Value]
         where no class has two images, or no unit's births vary.
 
     Source:
-        docs/evidence.md sketched it with shifts and noise; the null is ours.
+        Ours; a sketch with shifts and noise is in docs/evidence.md.
 
     Example:
         A network whose maps do not change has 1; one whose births are drawn anew has about 0.
@@ -143,7 +143,7 @@ def _entries(filtration: Filtration) -> tuple[MeasureEntry, ...]:
                 "of one pixel moves them; with few images it is noisy, as every tenth is altered"
             ),
             needs="two images of a class; square maps under clique",
-            source="docs/evidence.md; null of other images of the class; crop to the middle 90%",
+            source="ours; null of other images of the class; crop to the middle 90%",
             parts=(
                 *declared_parts("none"),
                 *plain,

@@ -55,7 +55,7 @@ def calibration_error(logits: Logits, labels: Labels) -> Value | dict[str, Value
     if n_classes < 2:
         return Value.undefined("calibration needs two classes; the network has one output")
     probabilities = torch.from_numpy(softmax(logits, axis=1))
-    truth = torch.from_numpy(np.asarray(labels, np.int64))
+    truth = torch.from_numpy(np.array(labels, np.int64))  # labels may lie in a read-only file
     expected, maximum = (
         float(multiclass_calibration_error(probabilities, truth, n_classes, N_BINS, norm))
         for norm in ("l1", "max")

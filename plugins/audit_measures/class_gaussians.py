@@ -163,7 +163,10 @@ def _clusters(features: Features, n_clusters: int, seed: int) -> np.ndarray:
     reduced = (u * values)[:, :n_kept]
     reduced /= np.sqrt(reduced.var(axis=0).mean())
     order = np.argsort((reduced**2).sum(1), kind="stable")  # or the start would follow the sample's
-    mixture = GaussianMixture(n_clusters, covariance_type="diag", random_state=seed)
+    # started from images: the start by k-means would hang on the last bit of a distance
+    mixture = GaussianMixture(
+        n_clusters, covariance_type="diag", init_params="random_from_data", random_state=seed
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
@@ -205,11 +208,11 @@ MEASURES = (
         invariance="layer-uniform",
         cost="forward",
         formula="-sum over i != j of exp(-Bhattacharyya distance)",
-        claim=f"Pandy et al. 2022. {_ELSEWHERE}",
+        claim=f"Pándy et al. 2022. {_ELSEWHERE}",
         weakness="It saturates at 0 once classes are apart, in most trained networks to the last "
         "digits.",
         needs="penultimate features; classes that vary",
-        source="Pandy et al. 2022, spherical, 64 principal components",
+        source="Pándy et al. 2022, spherical, 64 principal components",
         features=True,
         default=False,
     ),

@@ -127,8 +127,8 @@ def rand_distance(view: TrainView) -> Value | float:
 
     Source:
         Yang et al., Evaluating Natural Language Processing Models with Generalization Metrics That
-        Do Not Need Access to Any Training or Testing Data, KDD 2023; the `weightwatcher` package,
-        column "rand_distance".
+        Do Not Need Access to Any Training or Testing Data, arXiv 2202.02842, version 1; the
+        `weightwatcher` package, column "rand_distance".
 
     Example:
         Eigenvalues in the same proportions before and after shuffling: 0.
@@ -224,9 +224,9 @@ MEASURES = (
         "mean distance of the layers' spectra from those of their shuffled weights",
         "mean_l JSD(λ, λ of shuffled W)",
         "higher",
-        "Yang et al. 2023: the best worst-case rank correlation of forty measures, on translation",
+        "Yang et al., arXiv 2202.02842v1: the highest worst-case rank correlation of forty",
         "falls with the size of layers; tested on language models only",
         invariance="layer-uniform",
-        varies_with=("permutation", "folding"),
+        varies_with=("permutation", "folding", "relabelling"),
     ),
 )

@@ -40,7 +40,7 @@ def inverse_margin(logits: Logits, labels: Labels) -> Value | float:
     squaring would turn the worst networks into the best.
 
     Source:
-        Jiang et al., Fantastic Generalization Measures and Where to Find Them, ICLR 2020, eq. 25.
+        Jiang et al., Fantastic Generalization Measures and Where to Find Them, ICLR 2020.
         Deviation: a negative γ is refused, not squared.
 
     Example:
@@ -89,7 +89,7 @@ MEASURES = (
         cost="forward",
         varies_with=("duplicates",),
         formula="1 / γ², γ the 10th percentile of f_y − max_{k≠y} f_k",
-        claim="Jiang et al. 2020, eq. 25: a large margin bounds the gap; as margin_p10 it had "
+        claim="Jiang et al. 2020: a large margin bounds the gap; as margin_p10 it had "
         "tau 0.47 to 0.54 on three zoos (docs/evidence.md)",
         weakness="undefined where over a tenth of the training images are wrong, as with noisy "
         "labels, and so missing where it is needed",

@@ -106,7 +106,7 @@ def total_persistence_information(view: TrainView) -> dict[str, Value]:
         single class.
 
     Source:
-        Ours: docs/evidence.md on another summary of the same filtration (cubical, superlevel).
+        Ours: birth-class information of another summary of the same cubical filtration.
         Chance by Vinh, Epps & Bailey, JMLR 11, 2010, eq. 24a. No paper claims a direction.
 
     Example:
@@ -206,7 +206,7 @@ MEASURES = (
             "tells how sparse a map is as well as how many holes it has"
         ),
         needs="two classes",
-        source="docs/evidence.md on total persistence (levels, H1); Vinh et al. 2010",
+        source="ours: birth-class information of total persistence (levels, H1); Vinh et al. 2010",
         unit="nats",
         parts=(
             *declared_parts("none"),

@@ -20,19 +20,20 @@ TEMPERATURE = 2.5
 def nuclear_norm(logits: Logits, labels: Labels) -> Value | float:
     """Nuclear norm of the predicted probabilities over the most it can be, in (0, 1].
 
-    |P|_* / √(n min(n, c)), P of shape (n, c) the softmax of the scores. 1 where predictions are
-    certain and spread evenly over all classes.
+    |P|_* / √(n c), P of shape (n, c) the softmax of the scores. 1 where predictions are certain and
+    spread evenly over all classes, which takes as many images as classes.
 
     Source:
         Deng et al., Confidence and Dispersity Speak, ICML 2023; Cui et al., Towards
         Discriminability and Diversity: Batch Nuclear-norm Maximization, CVPR 2020.
+        Deviation: √(n c) in place of √(n min(n, c)), so that images that come twice change nothing.
 
     Example:
         Equal scores for two classes: P has the singular value √(n / 2), so ½.
     """
     probabilities = softmax(logits, axis=1)
     values = np.linalg.svd(probabilities, compute_uv=False)
-    return float(values.sum() / (len(logits) * min(logits.shape)) ** 0.5)
+    return float(values.sum() / logits.size**0.5)
 
 
 @of_outputs
@@ -88,11 +89,11 @@ MEASURES = (
         direction="higher",
         invariance="node-wise",
         cost="forward",
-        formula="|softmax(f)|_* / sqrt(n min(n, c))",
+        formula="|softmax(f)|_* / sqrt(n c)",
         claim=f"Deng et al. 2023: it goes with accuracy; {_ELSEWHERE}",
         weakness="Certain predictions score high, right or wrong; classes of unequal size score "
         "lower.",
-        source="Deng et al. 2023",
+        source="Deng et al. 2023; over √(n c)",
         default=False,
     ),
     MeasureEntry(

@@ -153,8 +153,24 @@ def test_check_invariance_takes_a_network_and_a_change_of_the_users_own():
 
     assert check_invariance("train_loss", network, double_everything)[0].outcome == "same"
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(PluginError, match="but under 'negate' train_loss goes from"):
+    with pytest.raises(
+        ConfigError, match="the change 'negate' moves the outputs of the network, by"
+    ):
         check_invariance("train_loss", network, negate, images=images, labels=[0, 1] * 4)
+    with pytest.raises(PluginError, match="but under 'double_everything' parameter_norm goes from"):
+        check_invariance("parameter_norm", network, double_everything)
+
+
+def test_check_invariance_refuses_what_is_no_network_and_no_change():
+    network = timm.create_model("test_resnet", num_classes=4)
+    with pytest.raises(ConfigError, match="unknown change 'nodewise'; did you mean"):
+        check_invariance("train_loss", network, "nodewise")
+    with pytest.raises(
+        ConfigError, match=r"model must be a network, a torch\.nn.Module; found str"
+    ):
+        check_invariance("train_loss", "resnet18", "node-wise")
+    with pytest.raises(ConfigError, match="the network does not take images of 1 × 32 × 32"):
+        check_invariance("train_loss", network, "node-wise", images=torch.zeros(4, 1, 32, 32))
 
 
 def test_check_invariance_of_a_foreign_network_needs_images():

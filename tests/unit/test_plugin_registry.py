@@ -237,7 +237,7 @@ def test_select_measures_refuses_unknown_names_with_the_nearest(registry):
     for arguments in ([["path_nrom"]], [["default"], ["path_nrom"]]):
         assert message(ConfigError, *arguments, call=registry.select_measures) == (
             "unknown measure 'path_nrom'; did you mean 'path_norm'? "
-            "`genaudit plugins` lists every measure"
+            "`genaudit measures` lists every measure"
         )
 
 
