@@ -241,6 +241,7 @@ MEASURES = (
         version="1",
         direction="higher",
         invariance="layer-uniform",
+        varies_with=("duplicates",),
         cost="forward",
         formula="mean log sum_z P(y|z) P(z|f(x)), z of a Gaussian mixture",
         claim=f"Li et al. 2021. {_ELSEWHERE}",
