@@ -275,8 +275,8 @@ def _on_reference(entry: MeasureEntry, transform: str, seed: int) -> Observation
             before, after = _reference_views(transform, drawn, n_images)
         except UnavailableError as error:
             return _none(entry, transform, said, "not tried", str(error))
-        values = (_attempted(entry, view) for view in (before, after))
-        found = compared(entry, transform, *values, chain=True)
+        values = _attempted(entry, before)
+        found = compared(entry, transform, values, _attempted(entry, after), chain=True)
         if found.outcome != "same" or said != "moves":
             break
     return found
