@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from audit.cli.options import as_json
+from audit.cli.options import as_json, network_chosen, network_options
 
 
 @click.command("invariance")
@@ -22,8 +21,7 @@ from audit.cli.options import as_json
     "--change", "changes", multiple=True, help="One of the ten changes; may be repeated. [all]"
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="A weights file. [random weights]")
-@click.option("--size", help="Channels, height and width of images, such as 3,64,64.")
-@click.option("--args", "model_args", default="{}", help="model_args, as JSON.")
+@network_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."
 )
@@ -48,20 +46,12 @@ def command(
     from audit.cli.show import print_json, print_table, rows_of
     from audit.runs.invariance_table import invariance_matrix, invariance_table
 
-    try:
-        args = json.loads(model_args)
-        shape = [int(number) for number in size.split(",")] if size else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    if not isinstance(args, dict):
-        raise click.BadParameter("--args must be a JSON object")
     table = invariance_table(
         model,
         measures or ("all",),
         changes,
         weights=weights,
-        model_args=args,
-        transform={"input_size": shape} if shape else {},
+        **network_chosen(size, model_args),
         seed=seed,
     )
     broken = table[(table["outcome"] == "moves") & (table["declared"] == "same")]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from audit.cli.options import as_json
+from audit.cli.options import as_json, network_chosen, network_options
 
 
 @click.command("layers")
 @click.argument("model")
 @click.argument("wanted", nargs=-1)
-@click.option("--size", help="Channels, height and width of images, such as 3,224,224.")
-@click.option("--args", "model_args", default="{}", help="model_args, as JSON.")
+@network_options
 @as_json
 def command(
     model: str, wanted: tuple[str, ...], size: str | None, model_args: str, as_json: bool
@@ -26,15 +23,7 @@ def command(
     from audit.cli.show import print_json, print_table, rows_of
     from audit.runs.layer_table import layer_table
 
-    try:
-        args = json.loads(model_args)
-        shape = [int(number) for number in size.split(",")] if size else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    if not isinstance(args, dict):
-        raise click.BadParameter("--args must be a JSON object")
-    transform = {"input_size": shape} if shape else {}
-    table, about = layer_table(model, wanted or "stages", model_args=args, transform=transform)
+    table, about = layer_table(model, wanted or "stages", **network_chosen(size, model_args))
     if as_json:
         print_json({"layers": rows_of(table), **about})
         return

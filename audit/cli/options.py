@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +46,32 @@ def run_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def network_options(function: Function) -> Function:
+    """How an architecture is built that no configuration names; read by `network_chosen`."""
+    function = click.option("--args", "model_args", default="{}", help="model_args, as JSON.")(
+        function
+    )
+    return click.option("--size", help="Channels, height and width of images, such as 3,224,224.")(
+        function
+    )
+
+
+def network_chosen(size: str | None, model_args: str) -> dict[str, Any]:
+    """`model_args` and `transform`, as the functions behind commands take them.
+
+    Raises:
+        click.BadParameter: What is given is no JSON object, or no three numbers.
+    """
+    try:
+        args = json.loads(model_args)
+        shape = [int(number) for number in size.split(",")] if size else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if not isinstance(args, dict):
+        raise click.BadParameter("--args must be a JSON object")
+    return {"model_args": args, "transform": {"input_size": shape} if shape else {}}
 
 
 def make_options(**chosen: Any) -> RunOptions:

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from audit.conformance.changes import TRANSFORMS, known_change
-from audit.conformance.invariance import Observation, observe
+from audit.conformance.observation import Observation, observe
 from audit.conformance.setting import setting_of
 from audit.data.transform import resolve_data_config
 from audit.network.fitting import fit_weights

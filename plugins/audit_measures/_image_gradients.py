@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from audit.errors import UnavailableError
+from audit.plugin import TrainView
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+_copies: WeakKeyDictionary[TrainView, nn.Module] = WeakKeyDictionary()
 
 #: Of the sample's images, evenly spaced, those that gradients are taken of.
 SHARE: Final = 1 / 5
@@ -41,6 +45,16 @@ def differentiating(device: str) -> Iterator[None]:
             f"the scores cannot be differentiated ({message}); it needs a network without such "
             "operations, not quantised"
         ) from error
+
+
+def hookable_copy(view: TrainView) -> nn.Module:
+    """A copy of the network, the same for all who ask, to set hooks on and differentiate through.
+
+    Its weights are not to be changed, and have no gradients.
+    """
+    if view not in _copies:
+        _copies[view] = view.private_copy().requires_grad_(False)
+    return _copies[view]
 
 
 def differentiable(scores: Tensor) -> Tensor:

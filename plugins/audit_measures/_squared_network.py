@@ -1,16 +1,15 @@
 """The network with squared weights, for networks that are piecewise linear, and only for those.
 
-In eval mode BatchNorm is the affine map y = a·x + b, a = γ / √(σ² + ε), b = β − a·μ, so it is
-squared like any other: y = a²·x + b². After a convolution without bias that equals folding first
-(weights a·W, bias b) and squaring then: (a·W)² = a²·W², and b² is b². With a convolution bias c the
-two differ, (a·c + b)² against a²·c² + b²; folding describes the function, so c is moved into
-BatchNorm first: a·(x + c) + b = a·x + (b + a·c). Which convolution feeds which BatchNorm is read
-off the tensors of a forward pass, not off the order of modules, and a move that would change the
-network's output (because something else reads the convolution too) is not made.
+In eval mode BatchNorm is the affine map y = a·x + b, a = γ / √(σ² + ε), b = β − a·μ. Where it alone
+reads a convolution it is folded into that first (weights a·W, bias a·c + b) and squared then, which
+describes the function: with a bias c of the convolution, squaring both one after the other would
+give a²·c² + b² for (a·c + b)². One that cannot be folded is squared like any other map: y =
+a²·x + b².
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from audit.errors import UnavailableError
+from audit.transforms import fold_batchnorm
 
 _AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -78,50 +80,26 @@ def _refusal(module: nn.Module, inputs: tuple[Any, ...]) -> str:
     return "is not f(a·x) = a·f(x) for a > 0, as ReLU and pooling are"
 
 
-class _Trace:
-    """What a forward pass shows.
+def _first_refusal(network: nn.Module, image: Tensor) -> str:
+    """The first module called that has no place in a squared network, and why; or ""."""
+    found: list[str] = []
 
-    Attributes:
-        refusal: The first module called that has no place in a squared network, and why; or "".
-        feeds: Pairs (convolution or linear map, the BatchNorm that reads its output untouched).
-    """
-
-    def __init__(self, network: nn.Module, image: Tensor) -> None:
-        self.refusal = ""
-        self.feeds: list[tuple[nn.Module, nn.Module]] = []
-        self._made: dict[int, tuple[nn.Module, Tensor, int]] = {}
-        handles = [
-            module.register_forward_pre_hook(self._before(path))
-            for path, module in network.named_modules()
-        ]
-        handles += [
-            module.register_forward_hook(self._after)
-            for module in network.modules()
-            if isinstance(module, _AFFINE)
-        ]
-        with torch.no_grad():
-            network(image)
-        for handle in handles:
-            handle.remove()
-
-    def _before(self, path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        """A hook that checks a module and looks where its input comes from."""
-
+    def watch(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if not self.refusal:
-                reason = _refusal(module, inputs)
-                if reason:
-                    self.refusal = f"{path or 'the network'} ({type(module).__name__}) {reason}"
-            if isinstance(module, _NORM) and id(inputs[0]) in self._made:
-                source, tensor, version = self._made[id(inputs[0])]
-                if tensor._version == version:  # no in-place addition since
-                    self.feeds.append((source, module))
+            reason = "" if found else _refusal(module, inputs)
+            if reason:
+                found.append(f"{path or 'the network'} ({type(module).__name__}) {reason}")
 
         return hook
 
-    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Remember which module made a tensor; holding it keeps its identity from reuse."""
-        self._made[id(output)] = (module, output, output._version)
+    handles = [
+        module.register_forward_pre_hook(watch(path)) for path, module in network.named_modules()
+    ]
+    with torch.no_grad():
+        network(image)
+    for handle in handles:
+        handle.remove()
+    return found[0] if found else ""
 
 
 def _make_affine(norm: Any) -> None:
@@ -135,20 +113,6 @@ def _make_affine(norm: Any) -> None:
     norm.weight, norm.bias = nn.Parameter(scale), nn.Parameter(shift)
     norm.running_mean, norm.running_var = torch.zeros_like(scale), torch.ones_like(scale)
     norm.eps = torch.finfo(torch.float64).tiny  # which 1 swallows; older torch refuses 0
-
-
-def _move_bias(network: nn.Module, source: Any, norm: Any, shape: tuple[int, ...]) -> None:
-    """Move a convolution's bias into the (affine) BatchNorm after it, unless outputs change."""
-    if source.bias is None:
-        return
-    x = _probe(shape)
-    before = network(x)
-    moved, shift = source.bias.clone(), norm.bias.clone()
-    norm.bias += norm.weight * moved
-    source.bias.zero_()
-    if not torch.allclose(network(x), before, rtol=1e-9, atol=1e-9 * _largest(before)):
-        source.bias.copy_(moved)
-        norm.bias.copy_(shift)
 
 
 def _without_biases(network: nn.Module) -> nn.Module:
@@ -176,14 +140,14 @@ def squared_output(module: nn.Module, input_size: tuple[int, int, int]) -> float
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         return "the weights are not finite"
     shape = (1, *input_size)
-    trace = _Trace(network, _probe(shape))
-    if trace.refusal:
-        return f"the network is not piecewise linear: {trace.refusal}"
+    refusal = _first_refusal(network, _probe(shape))
+    if refusal:
+        return f"the network is not piecewise linear: {refusal}"
+    with contextlib.suppress(UnavailableError):  # there is nothing to fold
+        network = fold_batchnorm(network, _probe(shape))
     for part in network.modules():
         if isinstance(part, _NORM):
             _make_affine(part)
-    for source, norm in trace.feeds:
-        _move_bias(network, source, norm, shape)
     if not _homogeneous(_without_biases(network), shape):
         name = type(network).__name__
         return f"the network is not piecewise linear: what {name} computes between its modules"

@@ -136,6 +136,9 @@ def nleep(view: TrainView) -> Value | float:
         scikit-learn, at most 100 iterations, converged or not. Deviations: diagonal covariances
         and 64 components at most, so that 5 c clusters can be fitted to a sample; components are
         scaled to a mean variance of 1, since the mixture's floor on variances has a scale.
+
+    Example:
+        Ten images of one class at one place and ten of another at another: 0.
     """
     features = np.asarray(view.features(), np.float64)
     problem = problem_with(features, view.labels)

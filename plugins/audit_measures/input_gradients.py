@@ -16,7 +16,13 @@ from audit.plugin import (
     TrainView,
     Value,
 )
-from audit_measures._image_gradients import SHARE, differentiable, differentiating, gradients
+from audit_measures._image_gradients import (
+    SHARE,
+    differentiable,
+    differentiating,
+    gradients,
+    hookable_copy,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +47,7 @@ class InputGradients(ScoreReducer):
         from torch.nn import functional
 
         with differentiating(batch.images.device.type):
-            network = self._view.private_copy().requires_grad_(False)
+            network = hookable_copy(self._view)
             images = batch.images.clone().requires_grad_()
             found = differentiable(self._view.scores(images, network))
             loss = functional.cross_entropy(found, batch.labels.clone(), reduction="none")

@@ -102,6 +102,9 @@ def self_duality_distance(view: TrainView) -> Value | float:
 
     Source:
         Papyan, Han & Donoho, PNAS 117, 2020. Theirs is squared.
+
+    Example:
+        Class means ±1 and weights ±2: 0; weights ∓2: 2.
     """
     features = np.asarray(view.features(), np.float64)
     problem = problem_with(features, view.labels)

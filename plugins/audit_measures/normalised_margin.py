@@ -23,6 +23,7 @@ from audit_measures._image_gradients import (
     differentiable,
     differentiating,
     gradients,
+    hookable_copy,
     module_call,
     true_margins,
 )
@@ -52,7 +53,7 @@ class BoundaryDistances(ScoreReducer):
     def update(self, batch: Batch, scores: Tensor) -> None:
         """Differentiate the margins of one batch."""
         with differentiating(batch.images.device.type):
-            network = self._view.private_copy().requires_grad_(False)
+            network = hookable_copy(self._view)
             images = batch.images.clone().requires_grad_()
             with activations(network, self.layers) as held:
                 found = differentiable(self._view.scores(images, network))
@@ -152,6 +153,9 @@ def hidden_margin(view: TrainView) -> Measured:
         Jiang et al., ICLR 2019. Deviations as there; layers are those whose maps are
         taken, as far as they are a module's output, before a normalization that is applied to
         read them.
+
+    Example:
+        A hidden layer that holds the image itself has the distances of `normalised_margin.input`.
     """
     kept = view.reduced(BoundaryDistances)
     layers = [_statistics(kept.distances(name)) for name in kept.layers]

@@ -23,6 +23,9 @@ def path_norm(view: TrainView) -> Value | float:
         Generalization Measures and Where to Find Them, ICLR 2020, "path norm". Deviations: the
         root is taken; BatchNorm is folded (see `_squared_network`); networks for which it is not
         defined are refused, where public code squares every parameter of any network.
+
+    Example:
+        One linear map of two pixels with weights 1, −2 and bias 2: √(1 + 4 + 4) = 3.
     """
     from audit_measures._squared_network import squared_output
 

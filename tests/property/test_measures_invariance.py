@@ -13,7 +13,7 @@ from torch import nn
 
 from audit.arrays import NO_BIRTH
 from audit.conformance import TRANSFORMS, ReferenceNetwork, changed, setting_of
-from audit.conformance.invariance import compared
+from audit.conformance.observation import compared
 from audit.conformance.values import values_of
 from audit.errors import UnavailableError
 from audit.plugin import DataConfig
