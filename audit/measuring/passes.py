@@ -227,7 +227,7 @@ class Passes:
         def consume(index: int, maps: Tensor) -> None:
             for part in parts:
                 if isinstance(part.rider.reducer, MapReducer):
-                    self._hand(part, (specs[index].layer, part.of(_whole(maps))))
+                    self._hand(part, (specs[index].layer, part.of(as_float(maps))))
 
         images = self._network.own_copy(batch.images)  # networks may change their input in place
         with self._network.running():
@@ -235,9 +235,9 @@ class Passes:
                 scores = class_scores(stream_maps(module, specs, images, consume))
             for part in parts:
                 if isinstance(part.rider.reducer, FeatureReducer):
-                    self._hand(part, (part.of(_whole(features[0])),))
+                    self._hand(part, (part.of(as_float(features[0])),))
                 if isinstance(part.rider.reducer, ScoreReducer):
-                    self._hand(part, (part.of(_whole(scores)),))
+                    self._hand(part, (part.of(as_float(scores)),))
 
     def _gradients(self, riders: Sequence[Rider], batch: Batch) -> None:
         """Gradients of each image's loss, made once for all who want them.
@@ -267,7 +267,7 @@ class Passes:
             self._leave(part.rider, error)
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def as_float(tensor: Tensor) -> Tensor:
     """Half precision as float32, which holds it exactly; NumPy knows no bfloat16."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 

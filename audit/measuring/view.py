@@ -24,7 +24,7 @@ from audit.measuring._births import BirthReducer, KeptBirths
 from audit.measuring._boundary import attempt, forget_locals
 from audit.measuring._kept import FeaturesReducer, OutputReducer
 from audit.measuring._spool import Spool
-from audit.measuring.passes import Passes
+from audit.measuring.passes import Passes, as_float
 from audit.network.features import FeatureTap, find_features
 from audit.network.forward import stream_maps
 from audit.network.layers import ChosenLayers, LayerSpec, choose_layers
@@ -177,7 +177,7 @@ class NetworkView(TrainView):
         specs = self.specs()
 
         def hand_on(index: int, maps: Tensor) -> None:
-            consume(specs[index].layer, maps.float() if maps.dtype.itemsize < 4 else maps)
+            consume(specs[index].layer, as_float(maps))
 
         with self.running():
             stream_maps(module, specs, self.own_copy(images), hand_on)
