@@ -38,6 +38,7 @@ def measure_zoo(
     folder: Path,
     options: RunOptions,
     include: Sequence[str] = ("all",),
+    exclude: Sequence[str] = (),
     recipes: Sequence[Recipe] | None = None,
 ) -> ZooTable:
     """Measure every trained checkpoint of a task's folder.
@@ -47,6 +48,7 @@ def measure_zoo(
         folder: Where `train_zoo` wrote.
         options: Workers, engine, device, store and progress; `output` is not used.
         include: Measures, or the groups "default" and "all".
+        exclude: Measures to leave out.
         recipes: Of the task; by default all.
 
     Raises:
@@ -61,7 +63,7 @@ def measure_zoo(
         )
     tables, about = [], {}
     for labels in (AS_TRAINED, CLEAN):
-        audits = write_audits(task, folder, tasks, labels, include)
+        audits = write_audits(task, folder, tasks, labels, include, exclude)
         if not audits:
             continue
         parts = [_audited(path, options) for path in audits]
@@ -91,6 +93,7 @@ def write_audits(
     tasks: Sequence[TrainTask],
     labels: Labels,
     include: Sequence[str] = ("default",),
+    exclude: Sequence[str] = (),
 ) -> list[Path]:
     """Write one `audit.toml` per training set.
 
@@ -107,13 +110,18 @@ def write_audits(
     paths = []
     for images, members in by_file.items():
         path = folder / "audits" / f"{images.stem}.toml"
-        write_atomically(path, _toml(task, folder, images, members, include).encode())
+        write_atomically(path, _toml(task, folder, images, members, include, exclude).encode())
         paths.append(path)
     return paths
 
 
 def _toml(
-    task: Task, folder: Path, images: Path, members: Sequence[TrainTask], include: Sequence[str]
+    task: Task,
+    folder: Path,
+    images: Path,
+    members: Sequence[TrainTask],
+    include: Sequence[str],
+    exclude: Sequence[str],
 ) -> str:
     """One configuration, as a user would write it; paths start from its folder."""
     side, channels = task.training.side, task.training.channels
@@ -130,6 +138,7 @@ def _toml(
         "",
         "[measures]",
         f"include = {_value(list(include))}",
+        f"exclude = {_value(list(exclude))}",
         f"images_per_class = {task.images_per_class}",
     ]
     for one in members:

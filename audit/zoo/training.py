@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from audit.errors import AuditError
 from audit.files import write_atomically
@@ -120,7 +121,28 @@ def _fit(
             raise AuditError(f"training diverged in epoch {epoch}: lower the learning rate")
         if loss <= recipe.stop_at_loss:
             break
+    _settle_statistics(network, images, recipe, device)
     return loss, epoch
+
+
+def _settle_statistics(network: nn.Module, images: Tensor, recipe: Recipe, device: str) -> None:
+    """Take the statistics of batch normalisation anew, over one pass with the final weights.
+
+    After few steps the running averages still remember earlier weights, and a network that fits
+    its images in training mode fails on them in evaluation mode. Source: Wu & Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, arXiv:2105.07576, section 3 ("precise BatchNorm").
+    """
+    normalisers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    momenta = [normaliser.momentum for normaliser in normalisers]
+    for normaliser in normalisers:
+        normaliser.reset_running_stats()
+        normaliser.momentum = None  # a cumulative average
+    with torch.no_grad():
+        for index in torch.split(torch.randperm(len(images)), recipe.batch_size):
+            batch = _augment(images[index]) if recipe.augmentation else images[index]
+            network(batch.to(device).contiguous(memory_format=torch.channels_last))
+    for normaliser, momentum in zip(normalisers, momenta, strict=True):
+        normaliser.momentum = momentum
 
 
 def _epoch(
