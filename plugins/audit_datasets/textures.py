@@ -123,7 +123,7 @@ def _wave(position: np.ndarray, period: float, rng: np.random.Generator) -> np.n
 
 def _wood(side: int, period: float, turn: float, rng: np.random.Generator) -> np.ndarray:
     """Rings around a centre outside of the picture."""
-    along, across = _bent(side, turn, rng, 0.12 * side)
+    along, across = _bent(side, turn, rng, 1.0)
     far = rng.uniform(0.6, 1.2) * side
     middle = side * (np.cos(turn) - np.sin(turn)) / 2
     distance = np.hypot(along + far, across - middle)
