@@ -110,29 +110,42 @@ def write_audits(
     paths = []
     for images, members in by_file.items():
         path = folder / "audits" / f"{images.stem}.toml"
-        write_atomically(path, _toml(task, folder, images, members, include, exclude).encode())
+        text = audit_toml(task, members, images, root="..", include=include, exclude=exclude)
+        write_atomically(path, text.encode())
         paths.append(path)
     return paths
 
 
-def _toml(
+def audit_toml(
     task: Task,
-    folder: Path,
-    images: Path,
     members: Sequence[TrainTask],
-    include: Sequence[str],
-    exclude: Sequence[str],
+    images: Path,
+    *,
+    root: str = ".",
+    include: Sequence[str] = ("default",),
+    exclude: Sequence[str] = (),
+    more: str = "",
 ) -> str:
-    """One configuration, as a user would write it; paths start from its folder."""
+    """One configuration of an audit, as a user would write it.
+
+    Args:
+        task: What was trained.
+        members: The checkpoints that were trained on these images.
+        images: The training images.
+        root: The task's folder, from the configuration's.
+        include: Measures, or groups of them.
+        exclude: Measures to leave out.
+        more: Sections to add at the end.
+    """
     side, channels = task.training.side, task.training.channels
     middle = ", ".join(["0.5"] * channels)
     lines = [
-        f"# Written by `genaudit zoo`: the checkpoints of {task.name} trained on these images.",
+        f"# Written by `genaudit`: the zoo of task {task.name}. `genaudit run` takes it as it is.",
         f"seed = {_SEED}",
         "",
         "[dataset]",
         'name = "arrays"',
-        f'path = "../data/{images.name}"',
+        f'path = "{root}/data/{images.name}"',
         f"transform = {{ input_size = [{channels}, {side}, {side}], mean = [{middle}], "
         f'std = [{middle}], interpolation = "bilinear", crop_pct = 1.0 }}',
         "",
@@ -141,18 +154,17 @@ def _toml(
         f"exclude = {_value(list(exclude))}",
         f"images_per_class = {task.images_per_class}",
     ]
-    for one in members:
-        args = known_of(one)["model_args"]
+    for pattern, one in {one.recipe.siblings: one for one in members}.items():
         lines += [
             "",
             "[[checkpoints]]",
             f'model = "{one.recipe.model}"',
-            f'name = "{one.recipe.name}"',
-            f'weights = "../zoo/{files_of(one)[0].name}"',
-            f'init = "../init/{initial_file(one).name}"',
-            f"model_args = {_value(args)}",
+            f'weights = "{root}/zoo/{pattern}.safetensors"',
+            f'init = "{root}/init/{initial_file(one).name}"',
+            f"model_args = {_value(known_of(one)['model_args'])}",
         ]
-    return "\n".join([*lines, "", "[held_out]", 'table = "../held_out.csv"', ""])
+    held_out = ["", "[held_out]", f'table = "{root}/held_out.csv"', ""]
+    return "\n".join([*lines, *held_out, more])
 
 
 def _value(value: Any) -> str:

@@ -47,6 +47,9 @@ _SHORT: Final[dict[str, str]] = {
     "stop_at_loss": "stop",
 }
 
+#: The axes that decide the training set; they come first in a checkpoint's name.
+_OF_IMAGES: Final = ("label_noise", "train_share")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -88,6 +91,12 @@ class Recipe:
     def _called(self, axis: str) -> str:
         value = getattr(self, axis)
         return f"{_SHORT[axis]}{value if isinstance(value, str) else f'{float(value):g}'}"
+
+    @property
+    def siblings(self) -> str:
+        """A glob of the names of all checkpoints of this architecture and training set."""
+        own = [self._called(axis) for axis in _OF_IMAGES if axis in self.axes]
+        return "-".join([self.architecture, *own, "*"])
 
     @property
     def variant(self) -> str:

@@ -177,7 +177,9 @@ def read_task(name_or_path: str | Path) -> Task:
     text = str(name_or_path)
     if not text.endswith(".toml"):
         if text not in shipped_tasks():
-            raise unknown_name("task", text, shipped_tasks(), "or give a file that ends in .toml")
+            names = shipped_tasks()
+            hint = f"the tasks are {', '.join(names)}; or give a file that ends in .toml"
+            raise unknown_name("task", text, names, hint)
         file = resources.files("audit.zoo") / "shipped" / f"{text}.toml"
         return _parse(file.read_text("utf-8"), text, f"task {text}", Path())
     path = Path(text)
