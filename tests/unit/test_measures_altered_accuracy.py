@@ -103,8 +103,29 @@ def test_altered_accuracy_counts_labels_and_agreement_predictions():
     assert len(rows) == 35
     assert values[""] == pytest.approx((rows < 10).mean())
     assert values["agreement"] == 1.0
+    assert values["vote"] == pytest.approx(7 / 15)  # of rows 0 to 9 all but 1, 5 and 9 come twice
     low, high = (1 / (1 + math.exp(-2 * s * 0.3)) for s in (1, -1))
     assert values["probability"] == pytest.approx(np.where(rows < 10, low, high).mean(), abs=1e-5)
+
+
+class Doubt(nn.Module):
+    """Nearly certain of class 1 at the first forward pass, and a little more of 0 at the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_passes = 0
+
+    def forward(self, images):
+        scores = [[0.0, 0.0], [0.0, 3.0], [1.0, 0.0]][self.n_passes]
+        self.n_passes += 1
+        return torch.tensor(scores).expand(len(images), 2)
+
+
+def test_a_vote_goes_by_the_mean_of_both_probabilities():
+    # class 1 has 0.95 after the first alteration and 0.27 after the second: 0.61 on average
+    values = altered_accuracy(ArrayView(Doubt(), evenly([0.5] * 4), [1] * 4))
+    assert values["vote"] == 1.0
+    assert values[""] == pytest.approx(4 / 7)
 
 
 def test_parts_average_to_the_whole():
