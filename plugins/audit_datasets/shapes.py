@@ -6,7 +6,7 @@ Each drawing is one of twelve shapes, whose corners lie on a circle or whose out
   uniform in 0.30 … 0.42 of the side, the turn uniform in ±15°.
 - Ground: a linear gradient of a random direction, smoothed noise, and `clutter` · 8 straight
   strokes of random grey levels below the shape.
-- Styles in training: `filled`, and `outlined` with a thick line; a quarter of them darker than the
+- Styles in training: `filled`, and `outlined` with a thick line; two fifths of them darker than the
   ground, the others brighter.
 - Styles held out: `hatched`, filled with stripes of a random direction, and `dashed`, an outline
   that is broken; half of them darker than the ground.
@@ -64,7 +64,7 @@ def _drawing(
     centre = fine * (0.5 + rng.uniform(-0.1, 0.1, 2))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     outlines = [centre + radius * outline @ rotation.T for outline in _outlines(shape)]
-    darker = rng.random() < (0.5 if style in STYLES["held_out"] else 0.25)
+    darker = rng.random() < (0.5 if style in STYLES["held_out"] else 0.4)
     level = rng.uniform(0.05, 0.2) if darker else rng.uniform(0.8, 0.95)
     ground = 0.55 + 0.4 * ground if darker else 0.05 + 0.4 * ground
     cover = _cover(outlines, style, rng, fine)
@@ -115,7 +115,7 @@ def _cover(
     angle, period = rng.uniform(0, np.pi), fine * rng.uniform(0.10, 0.16)
     y, x = np.mgrid[:fine, :fine]
     stripes = np.sin(2 * np.pi * (np.cos(angle) * x + np.sin(angle) * y) / period) > -0.2
-    return cover * np.where(stripes, 1.0, 0.35)
+    return cover * np.where(stripes, 1.0, 0.5)
 
 
 def _closed(outline: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ def _dashes(outline: np.ndarray, fine: int) -> list[np.ndarray]:
     n_dashes = max(5, round(reached[-1] / (0.17 * fine)))
     parts = []
     for number in range(n_dashes):
-        at = np.linspace(number, number + 0.75, 12) * reached[-1] / n_dashes
+        at = np.linspace(number, number + 0.8, 12) * reached[-1] / n_dashes
         parts.append(np.stack([np.interp(at, reached, closed[:, k]) for k in (0, 1)], axis=1))
     return parts
 
