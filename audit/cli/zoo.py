@@ -118,8 +118,21 @@ def check(task: str, output: Path, as_json: bool) -> None:
 )
 @click.option("--include", default="all", show_default=True, help="Measures, joined by commas.")
 @click.option("--exclude", default="", help="Measures to leave out, joined by commas.")
+@click.option(
+    "--labels",
+    type=click.Choice(["both", "as_trained"]),
+    default="both",
+    show_default=True,
+    help="What to audit against where labels were noisy.",
+)
 def measure(
-    task: str, output: Path, table: Path | None, include: str, exclude: str, **chosen: Any
+    task: str,
+    output: Path,
+    table: Path | None,
+    include: str,
+    exclude: str,
+    labels: str,
+    **chosen: Any,
 ) -> None:
     """Measure the trained zoo of TASK into one table of numbers and accuracies.
 
@@ -127,7 +140,7 @@ def measure(
     which is what a user has, and against clean ones.
     """
     from audit.zoo.measuring import measure_zoo
-    from audit.zoo.table import write_zoo_table
+    from audit.zoo.table import AS_TRAINED, CLEAN, write_zoo_table
     from audit.zoo.tasks import read_task
 
     found = read_task(task)
@@ -136,6 +149,7 @@ def measure(
     names = [
         [word.strip() for word in text.split(",") if word.strip()] for text in (include, exclude)
     ]
-    measured = measure_zoo(found, folder, options, names[0], names[1])
+    against = (AS_TRAINED, CLEAN) if labels == "both" else (AS_TRAINED,)
+    measured = measure_zoo(found, folder, options, *names, against=against)
     path = write_zoo_table(measured, table or folder)
     click.echo(f"{len(measured.table)} rows, {len(measured.measures)} columns of measures: {path}")

@@ -40,6 +40,7 @@ def measure_zoo(
     include: Sequence[str] = ("all",),
     exclude: Sequence[str] = (),
     recipes: Sequence[Recipe] | None = None,
+    against: Sequence[Labels] = (AS_TRAINED, CLEAN),
 ) -> ZooTable:
     """Measure every trained checkpoint of a task's folder.
 
@@ -50,6 +51,7 @@ def measure_zoo(
         include: Measures, or the groups "default" and "all".
         exclude: Measures to leave out.
         recipes: Of the task; by default all.
+        against: Labels to audit against; clean ones only matter where some were noisy.
 
     Raises:
         DataError: A checkpoint is not trained, or failed.
@@ -62,7 +64,7 @@ def measure_zoo(
             f"{missing[0]}: run `genaudit zoo train {task.name}` first"
         )
     tables, about = [], {}
-    for labels in (AS_TRAINED, CLEAN):
+    for labels in against:
         audits = write_audits(task, folder, tasks, labels, include, exclude)
         if not audits:
             continue
