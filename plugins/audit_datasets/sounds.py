@@ -4,7 +4,7 @@ Half a second at 8,000 samples a second. A sound has a base pitch f, a level and
 
 - Pitch: f is uniform on a logarithmic scale within a register of half an octave from 150 · 2^(k/2)
   Hz. Registers k = 0 and 2 are trained on; 1 and 3 are held out.
-- Noise: white, weaker than the sound by −2 … 8 dB in training and by −13 … −6 dB held out, at the
+- Noise: white, weaker than the sound by −2 … 8 dB in training and by −13 … −5 dB held out, at the
   default `clutter`; 24 · (`clutter` − 0.5) dB stronger otherwise.
 - Every sound begins within the first 15% and rises and falls over 20 ms.
 
@@ -16,7 +16,8 @@ bursts of noise around f, an octave wide; `clicks` are 8 to 14 clicks that ring 
 
 The picture is 20 log10 of the magnitude of the short-time Fourier transform (Hann windows of
 32 ms), at `side` times and in `side` bands that are equal on a logarithmic scale, from 120 to
-3,900 Hz, low ones at the bottom; black is 30 dB below white. Grey, one channel.
+3,900 Hz, low ones at the bottom; the median is a quarter grey, and black is 40 dB below white.
+Grey, one channel.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ STYLES: Final[Mapping[Split, tuple[str, ...]]] = {
 _RATE: Final = 8000  # samples per second
 _SECONDS: Final = 0.5
 _WINDOW: Final = 256  # samples
-_RANGE: Final = 30.0  # dB from black to white
+_RANGE: Final = 40.0  # dB from black to white
 
 
 def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
@@ -65,13 +66,13 @@ def _drawing(
     start, end = rng.uniform(0, 0.15) * _SECONDS, rng.uniform(0.9, 1) * _SECONDS
     edge = np.clip(np.minimum(time - start, end - time) / 0.02, 0, 1)
     wave = edge * _SOUNDS[sound](time, pitch, rng)
-    quieter = rng.uniform(-13, -6) if style in STYLES["held_out"] else rng.uniform(-2, 8)
+    quieter = rng.uniform(-13, -5) if style in STYLES["held_out"] else rng.uniform(-2, 8)
     noise = rng.standard_normal(len(time)) * 10 ** (-(quieter - 24 * (clutter - 0.5)) / 20)
     return _spectrogram(wave / wave.std() + noise, side)
 
 
 def _spectrogram(wave: np.ndarray, side: int) -> np.ndarray:
-    """Magnitudes in dB of the loudest, as grey levels, shape (side, side)."""
+    """Magnitudes in dB around their median, as grey levels, shape (side, side)."""
     hop = (len(wave) - _WINDOW) / (side - 1)
     starts = np.floor(hop * np.arange(side)).astype(np.int64)
     frames = wave[starts[:, None] + np.arange(_WINDOW)] * signal.windows.hann(_WINDOW)
@@ -81,8 +82,8 @@ def _spectrogram(wave: np.ndarray, side: int) -> np.ndarray:
     places = np.searchsorted(frequencies, edges)
     power = np.add.reduceat(magnitudes**2, places, axis=1)[:, :side]
     power /= np.maximum(np.diff(places), 1)
-    decibels = 10 * np.log10(power / power.max() + 1e-12)
-    return 1 + decibels.T[::-1] / _RANGE
+    decibels = 10 * np.log10(power + 1e-12 * power.max())
+    return 0.25 + (decibels - np.median(decibels)).T[::-1] / _RANGE
 
 
 def _tone(
