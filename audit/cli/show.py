@@ -43,9 +43,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A ranking as a list of objects; `tied_with` is a list of names, `doubt` one of kinds."""
+    from audit.plugin.names import split_names
+
     rows = rows_of(frame)
     for row in rows:
-        row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        row["tied_with"] = split_names(row["tied_with"])
         row["doubt"] = [kind for kind in str(row.get("doubt", "")).split(";") if kind]
     return rows
 
@@ -63,11 +65,13 @@ def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
 
 def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
     """Print the head of a ranking, with the number of ties in place of their names."""
+    from audit.plugin.names import split_names
+
     shown = frame.drop(columns="tied_with")
     if "doubt" in shown and not (shown["doubt"] != "").any():
         shown = shown.drop(columns="doubt")
     shown["tied_with"] = [
-        f"{len(str(names).split(';'))} others" if isinstance(names, str) and names else "none"
+        f"{len(split_names(names))} others" if split_names(names) else "none"
         for names in frame["tied_with"]
     ]
     print_table(shown, rows)
