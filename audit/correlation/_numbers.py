@@ -2,7 +2,7 @@
 
 "1,234" is 1234 to some and 1.234 to others, "0,93" can only be 0.93. A cell that can be read in
 one way is read so; one that can be read in two is decided by the other cells of its column, then
-by the other columns of the table, and refused where nothing decides.
+by decimal commas in all other columns, and refused where nothing decides.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def decide(numbers: Sequence[Number | None], elsewhere: set[str]) -> tuple[str, 
     if not both:
         return ".", None
     strange = [i for i in both if not numbers[i].plain]  # type: ignore[union-attr]
-    for known in (marks, elsewhere):
+    # a program's "0.5" in another column does not say how a person wrote this one
+    for known in (marks, elsewhere if elsewhere == {","} else set()):
         if len(known) == 1:
             mark = next(iter(known))
             # "1.234" beside decimal commas: a group of thousands, or written by a program
