@@ -47,9 +47,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A ranking as a list of objects; `tied_with` is a list of names, `doubt` one of kinds."""
+    from audit.plugin.names import split_names
+
     rows = rows_of(frame)
     for row in rows:
-        row["tied_with"] = [name for name in str(row["tied_with"]).split(";") if name]
+        row["tied_with"] = split_names(row["tied_with"])
         row["doubt"] = [kind for kind in str(row.get("doubt", "")).split(";") if kind]
     return rows
 
@@ -81,10 +83,10 @@ def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
 
 def _counted(names: Any) -> str:
     """How many names there are in a cell that joins them."""
-    if not isinstance(names, str) or not names:
-        return "none"
-    n_names = len(names.split(";"))
-    return f"{n_names} other{'s' if n_names > 1 else ''}"
+    from audit.plugin.names import split_names
+
+    n_names = len(split_names(names))
+    return f"{n_names} other{'s' if n_names > 1 else ''}" if n_names else "none"
 
 
 def _number(value: float) -> str:
@@ -139,10 +141,11 @@ def print_correlations(frame: pd.DataFrame, rows: int = 12) -> None:
 
 def print_advice(result: AuditResult) -> None:
     """Print what to do with a ranking."""
+    from audit.plugin.names import split_names
     from audit.ranking.advice import advice
 
     fitted = str(result.run["ranking"].get("mode", "")).startswith("fitted")
-    tied = [name for name in str(result.ranking["tied_with"].iloc[0] or "").split(";") if name]
+    tied = split_names(result.ranking["tied_with"].iloc[0])
     known = None if fitted or result.held_out.empty else result.held_out
     for sentence in advice(result.ranking, tied, known):
         click.echo(textwrap.fill(sentence, WIDTH, break_on_hyphens=False))
