@@ -259,9 +259,7 @@ def test_where_the_design_explains_the_target_it_cannot_be_told_what_measures_ad
 def test_the_noise_of_few_held_out_images_costs_power():
     table = zoo()
     powers = [
-        correlate(table, measures=["size"], n_held_out=n, **FAST)["beyond_hyperparameters_power"][
-            0
-        ]
+        correlate(table, measures=["size"], n_held_out=n, **FAST)["beyond_hyperparameters_power"][0]
         for n in (10**6, 1000, 100)
     ]
     assert powers[0] > 0.9
