@@ -2,10 +2,11 @@
 
 Every simulated zoo is factorial with repeats. Its accuracy is a design part plus luck that the
 design does not know. Measures: noise (null), functions of the design with next to no noise of
-their own (proxies), copies of the parameter count, and measures that know a share of the luck. A
+their own (proxies), copies of the parameter count, measures that know a share of the luck, and one
+whose partial τ beyond the design is the smallest that "not beyond hyperparameters" may deny. A
 ranker is fitted on part of every twentieth zoo, and its intervals are held against the rest.
 
-Run: python benchmarks/simulations.py [--json] [--zoos N] [--repeats N] [--seed N]
+Run: python benchmarks/simulations.py [--json] [--zoos N] [--repeats N] [--luck-share S] [--seed N]
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import pandas as pd
 
 from audit.correlation import correlate
 from audit.ranking import GeneralizationRanker, kendall_scorer
+from audit.statistics.power import PARTIAL_TAU
 
 N_NULL = 5
 SHARES = (0.25, 0.5, 0.75)
+INJECTED = "adds a partial τ of 0.3 to the design"
 
 
 def zoo(rng: np.random.Generator, repeats: int, luck_share: float = 0.5) -> pd.DataFrame:
@@ -45,16 +48,19 @@ def zoo(rng: np.random.Generator, repeats: int, luck_share: float = 0.5) -> pd.D
     for share in SHARES:
         own = np.sqrt(1 - share) * rng.normal(size=n)
         table[f"knows {share:.0%} of the luck"] = design + np.sqrt(share) * luck + own
+    r = np.sin(np.pi * PARTIAL_TAU / 2)
+    knows = r * luck + np.sqrt(1 - r * r) * rng.normal(size=n)
+    table[INJECTED] = np.sqrt(1 - luck_share) * design + np.sqrt(luck_share) * knows
     return table
 
 
-def judge(n_zoos: int, repeats: int, seed: int) -> pd.DataFrame:
+def judge(n_zoos: int, repeats: int, seed: int, luck_share: float = 0.5) -> pd.DataFrame:
     """Verdict and interval of every measure of every zoo."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(n_zoos):
         result = correlate(
-            zoo(rng, repeats), n_bootstrap=200, n_permutations=1999, seed=seed + number
+            zoo(rng, repeats, luck_share), n_bootstrap=200, n_permutations=1999, seed=seed + number
         )
         found.append(result.assign(zoo=number))
     return pd.concat(found, ignore_index=True)
@@ -89,15 +95,23 @@ def rates(found: pd.DataFrame) -> dict[str, dict[str, float]]:
     return {str(k): {str(v): float(s) for v, s in row.items() if s} for k, row in table.iterrows()}
 
 
+def called(found: pd.DataFrame, words: str) -> float:
+    """Share of verdicts that begin with these words."""
+    return float(found["verdict"].str.startswith(words).mean())
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--zoos", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--luck-share", type=float, default=0.5, help="not explained by the grid")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    found = judge(options.zoos, options.repeats, options.seed)
+    found = judge(options.zoos, options.repeats, options.seed, options.luck_share)
+    injected = found[found["measure"] == INJECTED]
+    proxies = found[found["measure"].str.startswith("proxy of the")]
     null = found[found["measure"].str.startswith("null")]
     adds = null["verdict"].str.startswith("adds information")
     quiet = null["verdict"] == "no evidence of association"
@@ -115,6 +129,14 @@ def main(arguments: list[str] | None = None) -> None:
         "null: p below 0.05 before correction": float((null["kendall_p"] < 0.05).mean()),
         "null: any of five associated, per zoo": float(associated.mean()),
         "null: interval of τ holds 0": float(covered.mean()),
+        "proxy of the design: called informative": called(proxies, "adds information"),
+        "partial τ of 0.3: power as stated, mean": float(
+            injected["beyond_hyperparameters_power"].mean()
+        ),
+        "partial τ of 0.3: found beyond the design": float(
+            (injected["beyond_hyperparameters_p_holm"] < 0.05).mean()
+        ),
+        "partial τ of 0.3: wrongly 'not beyond'": called(injected, "not beyond"),
         "ranker: 90% intervals hold new checkpoints": same,
         "ranker: τ on new checkpoints": same_tau,
         "ranker: 90% intervals hold checkpoints of new families": new,

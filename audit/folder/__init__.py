@@ -2,5 +2,6 @@
 
 - `record`: `run.json` and the names of the files. `currency`: whether a table is up to date.
 - `tables`: the measures table. `columns`: which measure a column belongs to, and if it is judged.
-- `csv_files`: the one reader and writer of CSV. `result`: the tables, read back.
+- `csv_files`: the one reader and writer of CSV. `cells`: files of people as they are written.
+- `result`: the tables, read back.
 """

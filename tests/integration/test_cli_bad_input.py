@@ -196,3 +196,35 @@ def test_correlate_without_accuracies_says_how_to_give_them(user, genaudit, tmp_
     assert done.code == 1
     assert "--held-out TABLE" in done.err
     assert genaudit("correlate", out, "--held-out", user / "held_out.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("name,accuracy,m,m\na,0.9,1,2\n", "columns of the same name: 'm'"),
+        ("name,accuracy,m\na,0.93,1\nb,87.5,2\n", "and 87.5 for 'b' (line 3)"),
+        ('name,accuracy,m\na,0.93,"1,234"\n', "'1,234' in column m, line 2, can be"),
+        ("checkpoint,measure,value\na,m,1\na,m,2\n", "keep one"),
+    ],
+)
+def test_a_foreign_table_that_cannot_be_used_is_refused_with_the_place(
+    genaudit, tmp_path, text, message
+):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    done = genaudit("correlate", path)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_foreign_table_of_a_spreadsheet_is_judged_with_notes(genaudit, tmp_path):
+    rows = [f"{i};n{i};0,{50 + 7 * i % 40};{i * i % 11},5" for i in range(12)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([";name;accuracy;sharpness", *rows]))
+    done = genaudit("correlate", path, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert [row["measure"] for row in found["correlations"]] == ["sharpness"]
+    assert any("numbers of rows, not judged" in note for note in found["notes"])

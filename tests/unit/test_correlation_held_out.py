@@ -59,8 +59,8 @@ def test_numeric_and_unicode_names_stay_names(tmp_path):
          "held-out table {path} has rows with more cells than its header has names: line 2 has "
          "3, the header 2; quote cells that hold a comma, or export with semicolons between cells"),
         ("checkpoint,held_out_accuracy\na,91.5\nb,50\n",
-         "held-out table {path} needs held_out_accuracy in [0, 1]; found 91.5 for 'a' (line 2); these "
-         "look like percent: divide them by 100"),
+         "held-out table {path} needs held_out_accuracy in [0, 1]; found 91.5 for 'a' (line 2); "
+         "these look like percent: divide them by 100"),
         ("checkpoint,held_out_accuracy\na,0.5\nb,high\n",
          "held-out table {path} needs held_out_accuracy in [0, 1]; found 'high' for 'b' (line 3)"),
         ("checkpoint,held_out_accuracy\na,-0.5\n",
