@@ -16,7 +16,7 @@ NAMES: Final = {
         *("held_out_accuracy", "heldout_accuracy", "held_out_acc", "test_accuracy", "test_acc"),
         *("val_accuracy", "validation_accuracy", "val_acc", "accuracy", "acc", "top1", "acc1"),
     ),
-    TRAIN: ("train_accuracy", "training_accuracy", "train_acc", "training_acc"),
+    TRAIN: (TRAIN, "training_accuracy", "train_acc", "training_acc"),
     GAP: ("generalization_gap", "generalisation_gap", "gap", "gen_gap"),
     "family": ("family", "architecture", "arch", "model_family"),
     "n_held_out": ("n_held_out",),
