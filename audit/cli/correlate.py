@@ -89,10 +89,13 @@ def _correlate_foreign_table(
     judged = foreign.roles["measures"]
     directions = {name: installed().direction(name) for name in judged}
     frame = correlation.correlate(foreign.table, target, measures=judged, directions=directions)
+    notes = [*foreign.notes, *frame.attrs["notes"]]
+    for note in frame.attrs["notes"]:
+        click.echo(f"note: {note}", err=True)
     if output is not None:
         write_csv(frame, output)
     if as_json:
-        print_json({"roles": foreign.roles, "notes": foreign.notes, "correlations": rows_of(frame)})
+        print_json({"roles": foreign.roles, "notes": notes, "correlations": rows_of(frame)})
     else:
         print_correlations(frame, rows=len(frame))
         for row in rows_of(frame):

@@ -11,22 +11,11 @@ import pandas as pd
 from audit import statistics
 from audit.correlation._controls import installed_controls
 from audit.correlation._judge import FAMILY, judge
+from audit.correlation._prepared import measure_columns, prepare
 from audit.correlation._resampled import Samples, p_values_of
-from audit.errors import DataError, quoted
-from audit.folder.csv_files import read_csv
-from audit.statistics.result import (
-    GAP,
-    HELD_OUT,
-    HYPERPARAMETER_PREFIX,
-    Codes,
-    Statistic,
-    codes_of,
-    hyperparameter_columns,
-    numeric_column,
-    target_values,
-)
+from audit.statistics.result import GAP, HELD_OUT, Codes, Statistic, codes_of
 
-_NOT_MEASURES: Final = frozenset({"checkpoint", HELD_OUT, GAP, FAMILY, "n_held_out"})
+__all__ = ["CORRELATION_COLUMNS", "correlate", "measure_columns"]
 
 #: The columns of `correlations.csv`, in order.
 CORRELATION_COLUMNS: Final = (
@@ -37,28 +26,11 @@ CORRELATION_COLUMNS: Final = (
     *("weighted_kendall", "granulated_kendall", "cmi", "pgdl_score"),
     *("sign_error_mean", "sign_error_p90", "sign_error_max", "n_environments"),
     *("partial_kendall", "partial_spearman", "controls"),
-    *("beyond_baselines", "beyond_baselines_p_holm"),
-    *("beyond_hyperparameters", "beyond_hyperparameters_p_holm"),
+    *("beyond_baselines", "beyond_baselines_p_holm", "beyond_baselines_power"),
+    *("beyond_hyperparameters", "beyond_hyperparameters_p_holm", "beyond_hyperparameters_power"),
     *("within_family_kendall", "cross_validated_r2", "leave_one_family_out_r2"),
     *("top_k_regret", "verdict", "undefined"),
 )
-
-
-def measure_columns(table: pd.DataFrame, target: str = HELD_OUT) -> list[str]:
-    """The columns taken as measures when none are named: the numeric ones without a role.
-
-    Roles are the target, `checkpoint`, `held_out_accuracy`, `generalization_gap`, `family`,
-    `n_held_out` and hyperparameters `hp.*`. Train accuracy is a measure: a baseline.
-    """
-    return [
-        str(column)
-        for column in table.columns
-        if column not in _NOT_MEASURES
-        and column != target
-        and not str(column).startswith(HYPERPARAMETER_PREFIX)
-        and pd.api.types.is_numeric_dtype(table[column])
-        and not pd.api.types.is_bool_dtype(table[column])
-    ]
 
 
 def correlate(
@@ -79,13 +51,17 @@ def correlate(
 ) -> pd.DataFrame:
     """One row of statistics per measure, and a verdict.
 
+    A network that is there under several names is one observation (see
+    `statistics.copies.network_codes`).
+
     Statistics keep the sign of the association as it stands. `cmi` and `pgdl_score` are computed
     on the gap, as published, whatever the target. `sign_error_*` and `top_k_regret` hold the
     measure to its declared direction, or without one to the direction observed, which flatters
     it. Infinite values are extremes for rank statistics; Pearson and R² are undefined there.
 
     Args:
-        table: One row per checkpoint, or a CSV file of such rows.
+        table: One row per checkpoint, or a CSV file of such rows. A column `network_digest`, or
+            one named like a digest of weights, says which rows are the same network.
         target: The column to predict; `generalization_gap` is derived where absent.
         measures: Columns to judge; by default every numeric column without another role.
         directions: "higher", "lower" or "none" per measure; missing ones are "none".
@@ -103,21 +79,24 @@ def correlate(
     Returns:
         Columns `CORRELATION_COLUMNS`. A statistic that is undefined is NaN, and column
         `undefined` says which and why. `attrs`: `resampled` (what intervals resample),
-        `targets`, `controls`, `confidence`, `seed`.
+        `targets`, `controls`, `confidence`, `seed`, and `notes`: what was put right, left out or
+        counted once.
 
     Raises:
-        DataError: The target or a named column is not in the table.
+        DataError: The target or a named column is not in the table, or the table cannot be used
+            (columns of one name, a checkpoint with rows that differ, ambiguous numbers).
     """
-    if not isinstance(table, pd.DataFrame):
-        table = read_csv(Path(table), "", text=("checkpoint",))
-    twice = table.columns[table.columns.duplicated()].unique()
-    if len(twice):
-        raise DataError(f"the table has columns of the same name: {quoted(twice)}; keep one each")
-    measures = measure_columns(table, target) if measures is None else list(measures)
-    table = _numbered(table, measures, target, hyperparameters)
-    directions = dict(directions or {})
     known = installed_controls()
-    controls = _controls(table, known.names if baselines is None else baselines, target)
+    prepared = prepare(
+        table,
+        target,
+        measures=measures,
+        baselines=known.names if baselines is None else baselines,
+        hyperparameters=hyperparameters,
+        n_held_out=n_held_out,
+    )
+    table, measures, controls = prepared.table, prepared.measures, prepared.controls
+    directions = dict(directions or {})
     clusters, resampled = _clusters(table)
     samples = Samples(
         statistics.bootstrap_weights(len(table), n_bootstrap, seed, clusters), confidence
@@ -139,8 +118,9 @@ def correlate(
         rows.append(row)
     result = pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
     result["kendall_p"] = p_values_of(table, measures, target, n_permutations, seed)
-    judge(result, table, target, controls, designs, called or known.called)
+    judge(result, table, target, controls, designs, called or known.called, prepared.aside)
     result.attrs = {
+        "notes": prepared.notes,
         "resampled": resampled,
         "targets": {"cmi": GAP, "pgdl_score": GAP, "others": target},
         "controls": controls,
@@ -148,39 +128,6 @@ def correlate(
         "seed": seed,
     }
     return result
-
-
-def _numbered(
-    table: pd.DataFrame,
-    measures: Sequence[str],
-    target: str,
-    hyperparameters: Sequence[str] | None,
-) -> pd.DataFrame:
-    """The table with rows numbered, its columns checked, and the design named `hp.*`."""
-    missing = [name for name in measures if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"the table has no measure {', '.join(map(repr, missing))}; "
-            f"its columns are {', '.join(map(str, table.columns))}"
-        )
-    table = table.reset_index(drop=True)
-    target_values(table, target)
-    for name in measures:
-        numeric_column(table, name)
-    if hyperparameters is None:
-        return table
-    hyperparameter_columns(table, hyperparameters)
-    others = [c for c in table.columns if str(c).startswith(HYPERPARAMETER_PREFIX)]
-    table = table.drop(columns=[c for c in others if c not in hyperparameters])
-    prefix = HYPERPARAMETER_PREFIX
-    named = {c: c if c.startswith(prefix) else prefix + c for c in hyperparameters}
-    return table.assign(**{new: table[old] for old, new in named.items()})
-
-
-def _controls(table: pd.DataFrame, baselines: Sequence[str], target: str) -> list[str]:
-    """The baselines that are in the table and vary."""
-    found = [name for name in baselines if name in table.columns and name != target]
-    return [name for name in found if table[name].nunique() > 1]
 
 
 def _clusters(table: pd.DataFrame) -> tuple[Codes | None, str]:

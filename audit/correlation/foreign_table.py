@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from audit.errors import DataError, quoted, unknown_name
-from audit.folder.csv_files import read_csv
-from audit.statistics.result import GAP, HELD_OUT, HYPERPARAMETER_PREFIX, TRAIN
-
-#: Names that say a column's role, lower case; the first that is there is taken.
-_NAMES: Final = {
-    "checkpoint": ("checkpoint", "checkpoint_id", "model_id", "network", "model", "name", "id"),
-    HELD_OUT: (
-        *("held_out_accuracy", "heldout_accuracy", "test_accuracy", "test_acc"),
-        *("val_accuracy", "validation_accuracy", "val_acc", "accuracy", "acc", "top1"),
-    ),
-    TRAIN: ("train_accuracy", "training_accuracy", "train_acc"),
-    GAP: ("generalization_gap", "generalisation_gap", "gap", "gen_gap"),
-    "family": ("family", "architecture", "arch", "model_family"),
-    "n_held_out": ("n_held_out",),
-}
-_HYPERPARAMETERS: Final = (
-    *("learning_rate", "lr", "batch_size", "weight_decay", "decay", "dropout", "optimizer"),
-    *("depth", "width", "epochs", "label_noise", "augmentation", "momentum"),
+from audit.correlation._accuracies import shares
+from audit.correlation._controls import installed_controls
+from audit.correlation._roles import (
+    CHECKPOINT,
+    NAMES,
+    alike,
+    first_of,
+    is_design,
+    is_digest,
+    is_held_out_result,
 )
+from audit.correlation._rows import check_rows
+from audit.correlation._set_aside import not_measures, said_of
+from audit.correlation._sheet import NAMELESS, Sheet, read_sheet, type_columns
+from audit.correlation._tidy import MEASURE, is_tidy, make_wide
+from audit.errors import DataError, quoted, unknown_name
+from audit.statistics.copies import NETWORK
+from audit.statistics.result import GAP, HELD_OUT, HYPERPARAMETER_PREFIX, TRAIN
 
 
 class ForeignTable(NamedTuple):
@@ -46,7 +44,7 @@ class ForeignTable(NamedTuple):
 
 
 def read_foreign_table(
-    path: Path,
+    path: Path | pd.DataFrame,
     *,
     target: str | None = None,
     checkpoint: str | None = None,
@@ -62,7 +60,8 @@ def read_foreign_table(
     measures. Accuracies above 1 and up to 100 are percent, and are divided.
 
     Args:
-        path: The file. With columns `measure` and `value` it is taken for a tidy table.
+        path: The file, or a data frame. With columns `measure` and `value` it is taken for a tidy
+            table.
         target: Column with the held-out accuracy.
         checkpoint: Column with the names; row numbers where there is none.
         train_accuracy: Column with the training accuracy.
@@ -71,91 +70,135 @@ def read_foreign_table(
         measures: Columns to judge.
 
     Raises:
-        DataError: The file cannot be read, or nothing in it is a held-out accuracy or a gap.
+        DataError: The file cannot be read; nothing in it is a held-out accuracy or a gap; a
+            checkpoint has rows that differ; shares and percent are mixed; a number can be read in
+            two ways. The message says in which column and line.
         ConfigError: A named column is not there.
     """
-    notes: list[str] = []
-    names = checkpoint or _first([str(c) for c in read_csv(path, "")], _NAMES["checkpoint"], [])
-    table = _untidied(read_csv(path, "", text=(names,) if names else ()), notes)
-    columns = [str(column) for column in table.columns]
-    table.columns = pd.Index(columns)
-    named = {"checkpoint": checkpoint, HELD_OUT: target, TRAIN: train_accuracy, "family": family}
-    for column in (*(c for c in named.values() if c), *hyperparameters, *measures):
+    sheet = read_sheet(path, "")
+    named = {CHECKPOINT: checkpoint, HELD_OUT: target, TRAIN: train_accuracy, "family": family}
+    given = [*(c for c in named.values() if c), *hyperparameters, *measures]
+    _read_rows(sheet, checkpoint, [*hyperparameters, *([family] if family else [])])
+    columns = [str(column) for column in sheet.table.columns]
+    for column in given:
         if column not in columns:
             raise unknown_name("column", column, columns, f"the columns are {quoted(columns)}")
+    roles = _roles(sheet, columns, named, measures)
+    design = list(hyperparameters) or [
+        c for c in columns if is_design(c) and c not in {*roles.values(), *measures}
+    ]
+    for role in (HELD_OUT, TRAIN):
+        if role in roles:
+            names = sheet.table[roles[CHECKPOINT]] if CHECKPOINT in roles else None
+            sheet.table[roles[role]] = shares(sheet, roles[role], names)
+    _note_unknown(sheet, roles)
+    table = _renamed(sheet.table, roles, design)
+    taken = {*roles.values(), *design} - {roles.get(TRAIN)}
+    judged, aside = list(measures), {}
+    if not judged:
+        found = {c: TRAIN if c == roles.get(TRAIN) else c for c in columns if c not in taken}
+        numbers = [c for c in found.values() if _is_number(table[c])]
+        target_known = HELD_OUT if HELD_OUT in roles else GAP
+        kept = (TRAIN, *installed_controls().names)
+        aside = not_measures(table, numbers, target_known, trained=kept)
+        sheet.notes += said_of(aside, "--measures judges it all the same")
+        judged = [c for c in numbers if c not in aside]
+    judged = [TRAIN if c == roles.get(TRAIN) else c for c in judged]
+    if aside.pop(TRAIN, ""):
+        table = table.drop(columns=TRAIN)
+    _note_set_aside(sheet, columns, {*taken, *judged, *aside, roles.get(TRAIN)})
+    roles |= {"hyperparameters": design, "measures": judged}
+    roles.pop(NETWORK, None)
+    return ForeignTable(table, roles, sheet.notes)
+
+
+def _read_rows(sheet: Sheet, checkpoint: str | None, levels: Sequence[str]) -> None:
+    """Find the names, read the cells, make a tidy table wide, and check the rows."""
+    columns = [str(column) for column in sheet.table.columns]
+    for names in alike(columns):
+        raise DataError(
+            f"{sheet.where} has columns whose names are alike: {quoted(names)}; keep one, or "
+            "rename the others"
+        )
+    names = checkpoint or first_of(CHECKPOINT, columns, [])
+    nameless = NAMELESS.format(1)
+    if names is None and columns[0] in (nameless, "Unnamed: 0") and _holds_names(sheet):
+        sheet.table = sheet.table.rename(columns={columns[0]: CHECKPOINT})
+        sheet.notes.append("the first column has no name: taken for the names of checkpoints")
+        columns[0] = names = CHECKPOINT
+    tidy = is_tidy(columns, names)
+    levels = [*levels, *(c for c in columns if is_design(c) or c in NAMES["family"])]
+    text = [c for c in (names, MEASURE if tidy else None, *filter(is_digest, columns)) if c]
+    type_columns(sheet, text=text, levels=levels)
+    if tidy and names is not None:
+        make_wide(sheet, names)
+    else:
+        check_rows(sheet, names if names in columns else None)
+
+
+def _holds_names(sheet: Sheet) -> bool:
+    """Whether the first column holds different words."""
+    cells = sheet.table.iloc[:, 0].astype(str).str.strip()
+    return bool(cells.is_unique and not pd.to_numeric(cells, errors="coerce").notna().any())
+
+
+def _roles(
+    sheet: Sheet, columns: Sequence[str], named: dict[str, str | None], measures: Sequence[str]
+) -> dict[str, Any]:
+    """Role → the column that plays it, as named or guessed."""
     roles: dict[str, Any] = {}
-    for role, usual in _NAMES.items():
-        found = named.get(role) or _first(columns, usual, taken=[*roles.values(), *measures])
+    for role in NAMES:
+        found = named.get(role) or first_of(role, columns, taken=[*roles.values(), *measures])
         if found:
             roles[role] = found
+    digest = next((c for c in columns if is_digest(c) and c not in roles.values()), None)
+    if digest is not None:
+        roles[NETWORK] = digest
     if HELD_OUT not in roles and GAP not in roles:
         raise DataError(
-            f"{path} has no column that is named like a held-out accuracy "
-            f"({', '.join(_NAMES[HELD_OUT])}) or a gap; name it with --target-column. "
+            f"{sheet.where} has no column that is named like a held-out accuracy "
+            f"({', '.join(NAMES[HELD_OUT])}) or a gap; name it with --target-column. "
             f"Its columns are {quoted(columns)}"
         )
-    design = list(hyperparameters) or [c for c in columns if _is_design(c, roles)]
-    table = table.rename(columns={old: role for role, old in roles.items()})
+    others = [c for c in columns if is_held_out_result(c) and c not in roles.values()]
+    if HELD_OUT in roles and others and not named.get(HELD_OUT):
+        sheet.notes.append(
+            f"{roles[HELD_OUT]} was taken as the held-out accuracy, not {', '.join(others)}; "
+            "--target-column names another"
+        )
+    return roles
+
+
+def _note_unknown(sheet: Sheet, roles: dict[str, Any]) -> None:
+    """Say which rows have no held-out accuracy."""
+    if HELD_OUT not in roles:
+        return
+    empty = sheet.table.index[sheet.table[roles[HELD_OUT]].isna()]
+    if len(empty):
+        sheet.notes.append(f"no {roles[HELD_OUT]} in {sheet.of(empty)}: not used")
+
+
+def _renamed(table: pd.DataFrame, roles: dict[str, Any], design: Sequence[str]) -> pd.DataFrame:
+    """The table with the names of columns that `correlate` knows."""
     prefix = HYPERPARAMETER_PREFIX
-    table = table.rename(columns={c: c if c.startswith(prefix) else prefix + c for c in design})
-    for role in (HELD_OUT, TRAIN):
-        if role in table:
-            table[role] = _share(table[role], roles[role], path, notes)
-    taken = {*roles.values(), *design} - {roles.get(TRAIN)}
-    judged = list(measures) or [
-        c for c in columns if c not in taken and _is_number(table.get(c, table.get(TRAIN)))
-    ]
-    judged = [TRAIN if c == roles.get(TRAIN) else c for c in judged]
-    set_aside = [c for c in columns if c not in {*taken, *judged, roles.get(TRAIN)}]
-    if set_aside:
-        notes.append(f"neither numbers nor a known role, set aside: {', '.join(set_aside)}")
-    roles |= {"hyperparameters": design, "measures": judged}
-    return ForeignTable(table, roles, notes)
+    names = {old: role for role, old in roles.items()}
+    names |= {c: c if c.startswith(prefix) else prefix + c for c in design}
+    return table.rename(columns=names)
 
 
-def _untidied(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """A tidy table (checkpoint, measure, value, and what does not vary within one) made wide."""
-    if not {"checkpoint", "measure", "value"} <= set(table.columns):
-        return table
-    notes.append("one row per checkpoint and measure: made wide")
-    spare = {"measure", "value", "version", "status", "reason", "seconds"}
-    constant = [
-        column
-        for column in table.columns
-        if column not in spare | {"checkpoint"}
-        and (table.groupby("checkpoint")[column].nunique(dropna=False) == 1).all()
-    ]
-    wide = table.pivot(index="checkpoint", columns="measure", values="value")
-    about = table.groupby("checkpoint")[constant].first()
-    return wide.join(about).reset_index()
-
-
-def _first(columns: Sequence[str], names: Sequence[str], taken: Sequence[str]) -> str | None:
-    """The column that bears the first of these names, whatever its case."""
-    by_name = {column.lower(): column for column in columns if column not in taken}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _is_design(column: str, roles: dict[str, Any]) -> bool:
-    """Whether a column is a hyperparameter by its name."""
-    if column in roles.values():
-        return False
-    return column.startswith(HYPERPARAMETER_PREFIX) or column.lower() in _HYPERPARAMETERS
+def _note_set_aside(sheet: Sheet, columns: Sequence[str], known: set[Any]) -> None:
+    """Say which columns are neither numbers nor a known role."""
+    left = [c for c in columns if c not in known]
+    for column in [c for c in left if c in sheet.strays]:
+        row, text = sheet.strays[column]
+        sheet.notes.append(
+            f"{column} has numbers, but {text!r} in {sheet.places[row]}: set aside; correct or "
+            "empty that cell"
+        )
+        left.remove(column)
+    if left:
+        sheet.notes.append(f"neither numbers nor a known role, set aside: {', '.join(left)}")
 
 
 def _is_number(column: Any) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _share(column: pd.Series[Any], name: str, path: Path, notes: list[str]) -> pd.Series[float]:
-    """An accuracy in [0, 1]."""
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = column[numbers.isna() & column.notna()]
-    if len(wrong):
-        raise DataError(f"{path}: column {name} needs numbers; found {wrong.iloc[0]!r}")
-    if (numbers < 0).any() or (numbers > 100).any():
-        raise DataError(f"{path}: column {name} needs shares in [0, 1] or percent")
-    if (numbers > 1).any():
-        notes.append(f"{name} is in percent: divided by 100")
-        numbers = numbers / 100
-    return numbers

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
+from audit.correlation._accuracies import shares
+from audit.correlation._roles import CHECKPOINT
+from audit.correlation._rows import check_rows
+from audit.correlation._sheet import read_sheet, type_columns
 from audit.errors import DataError, quoted
-from audit.folder.csv_files import read_csv
 from audit.statistics.result import HELD_OUT, TRAIN
 
 
@@ -46,54 +48,34 @@ def read_held_out(
 
     Raises:
         DataError: The file cannot be read as CSV; a required column is missing; a checkpoint is
-            named twice or was never measured; an accuracy is not a number in [0, 1].
+            has rows that differ or was never measured; an accuracy is not a number in [0, 1];
+            a number can be read in two ways.
     """
-    if isinstance(source, pd.DataFrame):
-        where, table = "the held-out table", source.copy()
-    else:
-        where = f"held-out table {source}"
-        table = read_csv(Path(source), "held-out", text=("checkpoint",))
-    missing = [column for column in ("checkpoint", HELD_OUT) if column not in table.columns]
+    sheet = read_sheet(source, "held-out")
+    columns = list(map(str, sheet.table.columns))
+    missing = [column for column in (CHECKPOINT, HELD_OUT) if column not in columns]
     if missing:
         raise DataError(
-            f"{where} needs columns 'checkpoint' and '{HELD_OUT}'; "
-            f"missing {quoted(missing)}, found {quoted(map(str, table.columns))}"
+            f"{sheet.where} needs columns '{CHECKPOINT}' and '{HELD_OUT}'; "
+            f"missing {quoted(missing)}, found {quoted(columns)}"
         )
-    nameless = int((table["checkpoint"].isna() | (table["checkpoint"] == "")).sum())
-    if nameless:
-        raise DataError(f"{where} has {nameless} rows without a checkpoint name")
-    table["checkpoint"] = table["checkpoint"].astype(str)
-    _refuse_duplicates(table, where)
+    type_columns(sheet, text=(CHECKPOINT,), levels=("family",))
+    check_rows(sheet, CHECKPOINT)
     for column in (HELD_OUT, TRAIN):
-        if column in table.columns:
-            table[column] = _accuracies(table, column, where)
-    notes: list[str] = []
+        if column in columns:
+            sheet.table[column] = shares(
+                sheet, column, sheet.table[CHECKPOINT], percent=column in sheet.percents
+            )
+    table, where = sheet.table, sheet.where
+    notes = sheet.notes
     if checkpoints is not None:
         known = list(dict.fromkeys(map(str, checkpoints)))
-        table, notes = _match(table, known, where)
+        table, said = _match(table, known, where)
+        notes += said
     empty = table.loc[table[HELD_OUT].isna(), "checkpoint"]
     if len(empty):
         notes.append(f"no {HELD_OUT} given for {quoted(empty)}: ranked, not used in correlation")
     return HeldOut(table.reset_index(drop=True), notes)
-
-
-def _refuse_duplicates(table: pd.DataFrame, where: str) -> None:
-    twice = table.loc[table["checkpoint"].duplicated(), "checkpoint"].unique()
-    if len(twice):
-        raise DataError(f"{where} names {quoted(twice)} more than once; keep one row each")
-
-
-def _accuracies(table: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
-    """An accuracy column as floats in [0, 1], empty cells as NaN."""
-    values = pd.to_numeric(table[column], errors="coerce")
-    bad = (values.isna() & table[column].notna()) | (values < 0) | (values > 1)
-    if not bad.any():
-        return values.astype(float)
-    first = int(np.flatnonzero(bad)[0])
-    found = f"{table[column].iloc[first]!s} for {table['checkpoint'].iloc[first]!r}"
-    percent = values.max() <= 100 and values.min() >= 0 and not values[bad].isna().any()
-    hint = "; these look like percent: divide them by 100" if percent else ""
-    raise DataError(f"{where} needs {column} in [0, 1]; found {found}{hint}")
 
 
 def _match(table: pd.DataFrame, known: list[str], where: str) -> tuple[pd.DataFrame, list[str]]:

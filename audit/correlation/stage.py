@@ -18,7 +18,9 @@ from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, read_run, wr
 from audit.folder.tables import read_measures, wide_frame
 from audit.plugin import KnownCheckpoint
 from audit.plugin.registry import installed
+from audit.statistics.copies import NETWORK
 from audit.statistics.result import TRAIN
+from audit.store import key_digest
 
 #: What decides this stage's table, of `audit`'s source.
 SOURCES: Final = ("statistics", "correlation", "folder", "plugin/parts.py")
@@ -59,7 +61,7 @@ def correlate_folder(
     judged, equal = judged_columns(record, wide)
     controls = _controls_of(record, held_out)
     statistics = correlation.correlate(
-        wide,
+        wide.assign(**{NETWORK: wide["checkpoint"].map(network_digests(record))}),
         target,
         measures=judged,
         directions=directions_of(record, wide),
@@ -72,13 +74,26 @@ def correlate_folder(
         "target": target,
         "equal_columns": equal,
         "n_models": int(wide["held_out_accuracy"].notna().sum()),
-        "notes": list(notes),
         **statistics.attrs,
+        "notes": [*notes, *statistics.attrs["notes"]],
         "inputs": inputs,
         "sha256": file_sha256(path),
     }
     write_run(folder, record)
     return statistics
+
+
+def network_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """Checkpoint → a digest of all that makes its network what it is; unknown ones are left out.
+
+    Weights alone do not: another model, or another head, may read the same file.
+    """
+    parts = ("model", "model_args", "source", "weights_digest", "which", "class_order")
+    return {
+        str(entry["checkpoint"]): key_digest({part: entry.get(part) for part in parts})
+        for entry in record.get("checkpoints") or ()
+        if entry.get("weights_digest")
+    }
 
 
 def _controls_of(record: Mapping[str, Any], held_out: pd.DataFrame) -> Controls:

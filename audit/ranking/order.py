@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from audit.plugin.names import join_names
 from audit.statistics.result import Values
 
 #: The columns of `ranking.csv`, in order.
@@ -48,13 +49,14 @@ def ranking_frame(
         upper: Upper ends.
 
     Returns:
-        Columns predicted_rank, checkpoint, score, lower, upper, tied_with (names joined by ";").
+        Columns predicted_rank, checkpoint, score, lower, upper, tied_with (names as
+        `audit.plugin.names.join_names` joins them).
     """
     overlap = (lower[:, None] <= upper[None, :]) & (lower[None, :] <= upper[:, None])
     np.fill_diagonal(overlap, False)
     names = np.asarray([str(name) for name in checkpoints], dtype=object)
     by_score = np.lexsort((names.astype(str), -score))
-    tied = [";".join(names[j] for j in by_score if overlap[i, j]) for i in range(len(names))]
+    tied = [join_names(names[j] for j in by_score if overlap[i, j]) for i in range(len(names))]
     columns = (rank_intervals(lower, upper), names, score, lower, upper, tied)
     frame = pd.DataFrame(dict(zip(RANKING_COLUMNS, columns, strict=True)))
     frame = frame.iloc[by_score].sort_values("predicted_rank", kind="stable")

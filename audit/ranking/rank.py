@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from audit.plugin.names import split_names
 from audit.ranking._regressors import Matrix, folds
 from audit.ranking.calibration import rank_by_card
 from audit.ranking.cards import Card
@@ -48,7 +49,7 @@ class Ranking(NamedTuple):
             (a list of names).
         """
         rows = [
-            {**row, "tied_with": row["tied_with"].split(";") if row["tied_with"] else []}
+            {**row, "tied_with": split_names(row["tied_with"])}
             for row in self.table.to_dict("records")
         ]
         return {**_plain(self.about), "ranking": _plain(rows)}

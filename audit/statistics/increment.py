@@ -11,6 +11,7 @@ from scipy import stats
 
 from audit.statistics.grid import Columns, Designs, orthonormal
 from audit.statistics.result import (
+    GAP,
     HELD_OUT,
     Statistic,
     Values,
@@ -25,6 +26,9 @@ from audit.statistics.result import (
 MIN_FREEDOM: Final = 5
 #: A measure with less than this share of its rank variance left is determined by the controls.
 MIN_LEFT: Final = 0.01
+DETERMINED: Final = "the controls determine the"
+#: Images that each held-out accuracy was taken on.
+N_HELD_OUT_COLUMN: Final = "n_held_out"
 
 
 class Increment(NamedTuple):
@@ -33,11 +37,16 @@ class Increment(NamedTuple):
     Attributes:
         association: Correlation of the remainders; NaN where nothing is left, or no test fits.
         p_value: Two-sided; 1 where the controls determine the measure, NaN where it cannot be
-            told.
+            told, as where they determine the target.
+        freedom: Degrees of freedom of the test; 0 where there is none.
+        reliability: Share of what the controls leave of the target that is not the noise of
+            counting correct answers on the held-out images; 1 where their number is unknown.
     """
 
     association: Statistic
     p_value: float
+    freedom: int = 0
+    reliability: float = 1.0
 
 
 def increment_over_columns(
@@ -133,9 +142,31 @@ def increment(
     ranks -= ranks.mean(axis=0)
     left = ranks - basis @ (basis.T @ ranks)
     variance, remainder = (ranks**2).sum(axis=0), (left**2).sum(axis=0)
-    for i, name in enumerate(("measure", "target")):
+    for i, name, p_value in ((0, "measure", 1.0), (1, "target", float("nan"))):
         if remainder[i] <= MIN_LEFT * variance[i]:
-            return Increment(undefined(f"the controls determine the {name}", n), 1.0)
+            return Increment(undefined(f"{DETERMINED} {name}", n), p_value)
     r = float(np.clip(left[:, 0] @ left[:, 1] / np.sqrt(remainder.prod()), -1, 1))
     t = r * np.sqrt(freedom / max(1 - r * r, 1e-300))
-    return Increment(Statistic(r, "", n), float(2 * stats.t.sf(abs(t), freedom)))
+    p_value = float(2 * stats.t.sf(abs(t), freedom))
+    return Increment(
+        Statistic(r, "", n), p_value, freedom, _reliability(table, target, basis, rows)
+    )
+
+
+def _reliability(table: pd.DataFrame, target: str, basis: Columns, rows: np.ndarray) -> float:
+    """Share of what the controls leave of the target's variance that is not counting noise.
+
+    An accuracy a on m images has variance a (1 − a) / m from the choice of images alone.
+    """
+    if HELD_OUT not in table.columns or N_HELD_OUT_COLUMN not in table.columns:
+        return 1.0
+    accuracy = numeric_column(table, HELD_OUT)[rows]
+    m = numeric_column(table, N_HELD_OUT_COLUMN)[rows]
+    known = np.isfinite(accuracy) & (m >= 1)
+    if target not in (HELD_OUT, GAP) or not known.any():
+        return 1.0
+    noise = float(np.mean(accuracy[known] * (1 - accuracy[known]) / m[known]))
+    y = target_values(table, target)[0][rows]
+    left = y - basis @ (basis.T @ y)
+    variance = float(left @ left) / (len(y) - basis.shape[1])
+    return float(np.clip(1 - noise / variance, 0, 1)) if variance > 0 else 0.0

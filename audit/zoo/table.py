@@ -24,8 +24,8 @@ from audit.folder.csv_files import read_csv
 Labels = Literal["as_trained", "clean"]
 AS_TRAINED: Final = "as_trained"
 CLEAN: Final = "clean"
-#: Digits kept of every number: more than a float32 forward pass has.
-DIGITS: Final = 9
+#: Significant digits kept of every number: as many as a float32 forward pass has.
+DIGITS: Final = 7
 
 
 class ZooTable(NamedTuple):

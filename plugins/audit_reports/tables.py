@@ -13,6 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from audit.plugin import AuditResult
+from audit.plugin.names import split_names as names_in
 from audit.plugin.parts import owner_of
 from audit_reports.wording import humanize
 
@@ -208,13 +209,17 @@ def split_names(text: Any, known: frozenset[str]) -> list[str]:
     """The checkpoints that a `tied_with` cell names, however it joins them.
 
     Args:
-        text: A list; a JSON list; or names joined by `;`, `|`, `,` or spaces.
-        known: Names that may occur. The separator that yields only known names is taken.
+        text: A list; names as `audit.plugin.names.join_names` joins them; a JSON list; or names
+            joined by `|`, `,` or spaces.
+        known: Names that may occur. The first form that yields only known names is taken.
     """
     if isinstance(text, list | tuple):
         return [str(item) for item in text]
     if not isinstance(text, str) or not text.strip():
         return []
+    joined = names_in(text)
+    if all(name in known for name in joined):
+        return joined
     if text.strip() in known:
         return [text.strip()]
     if text.lstrip().startswith("["):

@@ -16,7 +16,6 @@ ORDINARY = {"json": "the format; pydantic's `mode` as well"}
 ALLOWED = {
     ("audit/runs/config.py", "local"): "the default engine: some engine has to be the default",
     ("audit/runs/forecast.py", "shapes"): "the shapes of weights, in what a forecast is kept by",
-    ("audit/zoo/demo.py", "digits"): "the data of the demonstration",
     ("audit/statistics/result.py", "train_accuracy"): "a column of held-out tables",
     ("audit/correlation/foreign_table.py", "train_accuracy"): "that column in foreign tables",
     ("audit/conformance/views.py", "arrays"): "the checkpoint of a view of arrays in memory",

@@ -194,6 +194,17 @@ def evidence(**changes):
         ({"joint_p": 0.3}, "adds nothing beyond the baselines together"),
         ({"joint_p": float("nan")}, "associated; too few models to tell it from the baselines"),
         ({"design_p": 0.3}, "not beyond hyperparameters"),
+        ({"design_p": 0.3, "design_power": 0.8}, "not beyond hyperparameters"),
+        ({"design_p": 0.3, "design_power": 0.314},
+         "cannot tell it from the hyperparameters: power 0.31 to see a partial τ of 0.3"),
+        ({"design_power": 0.314}, "adds information beyond the baselines and the hyperparameters"),
+        ({"joint_p": 0.3, "joint_power": 0.5},
+         "cannot tell it from the baselines together: power 0.50 to see a partial τ of 0.3"),
+        ({"design_p": float("nan"), "target_determined": (False, True)},
+         "cannot tell it from the hyperparameters: they determine the target"),
+        ({"joint_p": float("nan"), "target_determined": (True, False)},
+         "cannot tell it from the baselines together: they determine the target"),
+        ({"aside": "a copy of held_out_accuracy"}, "not judged: a copy of held_out_accuracy"),
         ({"design_p": 0.3, "design": "family"}, "not beyond family"),
         ({"design_p": float("nan")}, "adds information beyond the baselines; too few models to "
                                      "tell it from the hyperparameters"),
@@ -228,3 +239,30 @@ def test_measures_known_on_other_rows_are_judged_on_theirs():
     found = whole.set_index("measure").loc["informative"]
     for name in ("kendall", "spearman", "pearson", "granulated_kendall", "cmi", "n_models"):
         assert found[name] == rows[name][0]
+
+
+@pytest.mark.parametrize(("luck", "repeats"), [(1.0, 1), (0.02, 3)])
+def test_where_the_design_explains_the_target_it_cannot_be_told_what_measures_add(luck, repeats):
+    rng = np.random.default_rng(0)
+    table = zoo(repeats=repeats)
+    design = table["hp.width"] - 0.7 * table["hp.decay"]
+    table["held_out_accuracy"] = 0.7 + 0.03 * (design + luck * rng.normal(size=len(table)))
+    table["tracks"] = design + 0.5 * rng.normal(size=len(table))
+    table = table.drop(columns=["parameters", "train_accuracy"])
+    found = correlate(table, measures=["tracks"], **FAST).iloc[0]
+    why = "they determine the target" if luck < 1 else "power {:.2f} to see a partial τ of 0.3"
+    assert found["verdict"] == "cannot tell it from the hyperparameters: " + why.format(
+        found["beyond_hyperparameters_power"]
+    )
+
+
+def test_the_noise_of_few_held_out_images_costs_power():
+    table = zoo()
+    powers = [
+        correlate(table, measures=["proxy"], n_held_out=n, **FAST)["beyond_hyperparameters_power"][
+            0
+        ]
+        for n in (10**6, 1000, 100)
+    ]
+    assert powers[0] > 0.9
+    assert powers[0] > powers[1] > powers[2]

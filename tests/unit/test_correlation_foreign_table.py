@@ -82,9 +82,20 @@ def test_a_table_without_accuracies_says_how_to_name_them(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["high", "0.5"], "needs numbers; found 'high'"),
-        (["-0.5", "0.5"], r"needs shares in \[0, 1\] or percent"),
-        (["150", "0.5"], r"needs shares in \[0, 1\] or percent"),
+        (
+            ["high", "0.5"],
+            r"needs accuracy in \[0, 1\] or in percent; found 'high' for 'a' \(line 2\)",
+        ),
+        (["-0.5", "0.5"], r"found -0.5 for 'a' \(line 2\)"),
+        (["150", "0.5"], r"found 150.0 for 'a' \(line 2\)"),
+        (
+            ["0.93", "87.5"],
+            r"all cells alike; found 0.93 for 'a' \(line 2\) and 87.5 for 'b' \(line 3\): is the "
+            r"first a share or a percentage\? Write all in one of the two",
+        ),
+        (["93 %", "0.875"], r"has '93 %' in line 2 and '0.875' in line 3; write all"),
+        (["93 %", "120%"], r"which is above 100 %"),
+        (["inf", "0.5"], r"found inf for 'a' \(line 2\)"),
     ],
 )
 def test_accuracies_that_are_none_are_refused(tmp_path, values, message):

@@ -46,25 +46,28 @@ def test_numeric_and_unicode_names_stay_names(tmp_path):
          "held-out table {path} needs columns 'checkpoint' and 'held_out_accuracy'; missing "
          "'held_out_accuracy', found 'checkpoint', 'accuracy'"),
         ("checkpoint,held_out_accuracy\na,0.5\nb,0.5\na,0.25\n",
-         "held-out table {path} names 'a' more than once; keep one row each"),
+         "held-out table {path} names 'a' more than once, with different values: "
+         "held_out_accuracy of 'a' is 0.5 in line 2 and 0.25 in line 4; keep one row each"),
         ("checkpoint,held_out_accuracy\na,0.5\nbb1,0.5\n",
          "held-out table {path} has rows for checkpoints that were not measured: 'bb1'; measured, "
          "but without a row: 'b', 'bb2'; known checkpoints: 'a', 'b', 'bb2'; nearest to 'bb1': "
          "'bb2'"),
         ("checkpoint,held_out_accuracy\n,0.5\nb,0.5\n",
-         "held-out table {path} has 1 rows without a checkpoint name"),
+         "held-out table {path} has 1 rows without a checkpoint name (line 2); name them, "
+         "or remove them"),
         ("checkpoint,held_out_accuracy\na,0.5,3\nb,0.5,4\n",
-         "held-out table {path} has rows with more cells than its header has names"),
+         "held-out table {path} has rows with more cells than its header has names: line 2 has "
+         "3, the header 2; quote cells that hold a comma, or export with semicolons between cells"),
         ("checkpoint,held_out_accuracy\na,91.5\nb,50\n",
-         "held-out table {path} needs held_out_accuracy in [0, 1]; found 91.5 for 'a'; these look "
-         "like percent: divide them by 100"),
+         "held-out table {path} needs held_out_accuracy in [0, 1]; found 91.5 for 'a' (line 2); these "
+         "look like percent: divide them by 100"),
         ("checkpoint,held_out_accuracy\na,0.5\nb,high\n",
-         "held-out table {path} needs held_out_accuracy in [0, 1]; found high for 'b'"),
+         "held-out table {path} needs held_out_accuracy in [0, 1]; found 'high' for 'b' (line 3)"),
         ("checkpoint,held_out_accuracy\na,-0.5\n",
-         "held-out table {path} needs held_out_accuracy in [0, 1]; found -0.5 for 'a'"),
+         "held-out table {path} needs held_out_accuracy in [0, 1]; found -0.5 for 'a' (line 2)"),
         ("checkpoint,held_out_accuracy,train_accuracy\na,0.5,1.5\n",
-         "held-out table {path} needs train_accuracy in [0, 1]; found 1.5 for 'a'; these look "
-         "like percent: divide them by 100"),
+         "held-out table {path} needs train_accuracy in [0, 1]; found 1.5 for 'a' (line 2); these "
+         "look like percent: divide them by 100"),
     ],
 )  # fmt: skip
 def test_unusable_held_out_tables_are_refused(tmp_path, text, message):
@@ -77,8 +80,10 @@ def test_unusable_held_out_tables_are_refused(tmp_path, text, message):
 def test_unreadable_held_out_tables_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"held-out table .*absent\.csv does not exist$"):
         read_held_out(tmp_path / "absent.csv")
-    with pytest.raises(DataError, match="is not a UTF-8 CSV file"):
+    with pytest.raises(DataError, match="is empty: it needs a header and a row per checkpoint"):
         read_held_out(write(tmp_path, ""))
+    with pytest.raises(DataError, match="has a header, but no rows: its columns are 'checkpoint'"):
+        read_held_out(write(tmp_path, "checkpoint,held_out_accuracy\n"))
     path = tmp_path / "binary.csv"
     path.write_bytes(b"\xff\xfe\x00checkpoint")
     with pytest.raises(DataError, match="is not a UTF-8 CSV file"):
