@@ -10,7 +10,6 @@ channel.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ import numpy as np
 from audit.data.sample import shuffle_key
 from audit.errors import ConfigError
 from audit.plugin import DatasetEntry, Split
+from audit_datasets._drawn import named_generator, whole_option
 from audit_datasets._in_memory import PictureSplit
 from audit_datasets._options import import_optional, refuse_unknown
 
@@ -64,9 +64,9 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
     """
     refuse_unknown("glyphs", options, OPTIONS)
     letters = _letters(options.get("letters", "abcdeghnopqu"))
-    per_font = _whole(options, "images_per_font", 8, 1)
-    side = _whole(options, "side", 36, 8)
-    seed = _whole(options, "seed", 0, 0)
+    per_font = whole_option("glyphs", options, "images_per_font", 8, 1)
+    side = whole_option("glyphs", options, "side", 36, 8)
+    seed = whole_option("glyphs", options, "seed", 0, 0)
     rate = _rate(options.get("held_out_rate", 0.5))
     folder = _font_folder()
     known = _families_with(letters, folder)
@@ -81,8 +81,7 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
 
     def draw(index: int) -> Image.Image:
         letter, font, _ = names[index].split("/")
-        digest = hashlib.sha256(f"{seed}/{names[index]}".encode()).digest()
-        rng = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+        rng = named_generator(seed, names[index])
         return _glyph(letter, _font(folder / f"{font}.ttf"), side, rng)
 
     return PictureSplit(labels, letters, names, draw)
@@ -96,16 +95,6 @@ def _letters(value: Any) -> tuple[str, ...]:
         "glyphs: letters must be a string of 2 or more different letters or digits; "
         f"found {value!r}"
     )
-
-
-def _whole(options: Mapping[str, Any], option: str, default: int, least: int) -> int:
-    """A whole number from `least` on."""
-    value = options.get(option, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"glyphs: {option} must be a whole number from {least} on; found {value!r}"
-        )
-    return value
 
 
 def _rate(value: Any) -> float:
@@ -145,8 +134,8 @@ def _families_with(letters: Iterable[str], folder: Path) -> Mapping[str, tuple[s
     if len(known) < 2:
         raise ConfigError(
             f"glyphs: letters = {''.join(letters)!r} leaves a split without fonts: two or more "
-            f"families must have every letter, and {', '.join(known) or 'none'} does; leave out "
-            "the letters that few fonts have"
+            f"families must have every letter; these have them all: {', '.join(known) or 'none'}; "
+            "leave out letters that few fonts have"
         )
     return known
 

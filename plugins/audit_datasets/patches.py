@@ -8,9 +8,10 @@ channel.
 
 Pictures are read from the folders of the packages; nothing is downloaded:
 
-- "scikit-learn": the photographs `china.jpg` (by S. Buttgereit, CC BY 2.0) and `flower.jpg` (by
-  V. Menkov, CC BY-SA 3.0), each in 3 × 3 blocks.
-- "scikit-image": pictures of its `data` folder, one class each; licences are in its README.
+- "scikit-learn": two photographs, `china.jpg` (danielbuechele, CC BY 2.0) and `flower.jpg`
+  (vultilion, CC BY 2.0), each in 3 × 3 blocks.
+- "scikit-image": sixteen pictures of its `data` folder, one class each; their sources and licences,
+  mostly CC0 or the public domain, are in the docstrings of `skimage.data`.
 - "matplotlib": pictures of its `sample_data`: the elevation of Jacksboro Fault in 2 × 2 blocks and
   that of the coast of Vancouver Island, at twice its size, both brighter where the land is high or
   lit from the north-west; a magnetic resonance image of a head in two halves; and the photograph of
@@ -22,13 +23,16 @@ from __future__ import annotations
 import functools
 import gzip
 import importlib.util
+import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from audit.errors import ConfigError, unknown_name
+from audit.data.images import decode_bytes
+from audit.errors import ConfigError, DataError, unknown_name
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._drawn import named_generator, whole_option
 from audit_datasets._in_memory import PictureSplit
@@ -73,6 +77,7 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
     Raises:
         ConfigError: An unknown option, a value that cannot be used, a package that is missing, or
             a block too small for so many patches or for patches so large.
+        DataError: A package is installed without its pictures.
     """
     refuse_unknown("patches", options, OPTIONS)
     pictures = text_option("patches", options, "pictures", "scikit-learn")
@@ -101,40 +106,34 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
 def _places(
     block: str, levels: np.ndarray, split: Split, side: int, per_class: int, seed: int
 ) -> list[tuple[int, int]]:
-    """Left and upper edges of the patches of one block, its strips in turn."""
-    width = levels.shape[1]
+    """Left and upper edges of the patches of one block, from its strips in turn."""
+    height, width = levels.shape
     n_strips = 4 if width >= 6 * side else 2
-    strips = range(1 if split == "held_out" else 0, n_strips, 2)
     room = width // n_strips - side - side // 4 + 1
-    if room < 1 or levels.shape[0] < side:
+    if room < 1 or height < side:
         raise ConfigError(
-            f"patches: side = {side} is too large for {block}, which is {width} × "
-            f"{levels.shape[0]} pixels and is cut into {n_strips} strips"
+            f"patches: side = {side} is too large for {block}, which is {width} × {height} pixels "
+            f"and is cut into {n_strips} strips"
         )
-    places = [_in_strip(block, levels, strip, room, side, seed) for strip in strips]
-    found: list[tuple[int, int]] = []
-    for number in range(per_class):
-        try:
-            x, y = next(places[number % len(places)])
-        except StopIteration:
-            raise ConfigError(
-                f"patches: {block} has no {per_class} patches of {side} × {side} pixels that are "
-                f"{split}; found {len(found)}: lower per_class or side"
-            ) from None
-        found.append((x, y))
+    strips = []
+    for strip in range(1 if split == "held_out" else 0, n_strips, 2):
+        rng = named_generator(seed, f"{block}/{strip}")
+        strips.append(_in_strip(levels, strip * (width // n_strips), room, side, rng))
+    turns = (place for several in itertools.zip_longest(*strips) for place in several if place)
+    found = list(itertools.islice(turns, per_class))
+    if len(found) < per_class:
+        raise ConfigError(
+            f"patches: {block} has {len(found)} {split} patches of {side} × {side} pixels, fewer "
+            f"than per_class = {per_class}; lower per_class or side"
+        )
     return found
 
 
 def _in_strip(
-    block: str, levels: np.ndarray, strip: int, room: int, side: int, seed: int
+    levels: np.ndarray, left: int, room: int, side: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
-    """Left and upper edges of the patches of one strip that have more than one level, shuffled."""
-    n_strips = 4 if levels.shape[1] >= 6 * side else 2
-    left = strip * (levels.shape[1] // n_strips)
-    order = named_generator(seed, f"{block}/{strip}").permutation(
-        room * (levels.shape[0] - side + 1)
-    )
-    for place in order.tolist():
+    """Left and upper edges of the patches of a strip that have more than one level, shuffled."""
+    for place in rng.permutation(room * (levels.shape[0] - side + 1)).tolist():
         x, y = left + place % room, place // room
         patch = levels[y : y + side, x : x + side]
         if patch.min() < patch.max():
@@ -155,10 +154,22 @@ def _grid(name: str, levels: np.ndarray, rows: int, columns: int) -> dict[str, n
 
 def _grey_file(path: Path) -> np.ndarray:
     """A picture as grey levels, shape (height, width), uint8."""
-    from PIL import Image
+    return np.asarray(decode_bytes(_bytes(path), path.name).convert("L"))
 
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("L"))
+
+def _bytes(path: Path) -> bytes:
+    """What a file of a package holds.
+
+    Raises:
+        DataError: It is not there, as where a distribution leaves pictures out of packages.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"patches: {path.name} cannot be read from its package: {error}; install the package "
+            "from PyPI, where its pictures come along, or choose other pictures"
+        ) from error
 
 
 def _relief(elevation: np.ndarray) -> np.ndarray:
@@ -189,7 +200,7 @@ def _from_scikit_image() -> dict[str, np.ndarray]:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             "dataset 'patches' needs the package 'skimage' for pictures = \"scikit-image\", which "
-            "is not installed; install it: pip install 'genaudit[patches]'"
+            "is not installed; install it: pip install 'genaudit[pictures]'"
         )
     folder = Path(spec.submodule_search_locations[0]) / "data"
     blocks = {}
@@ -201,22 +212,18 @@ def _from_scikit_image() -> dict[str, np.ndarray]:
 @functools.cache
 def _from_matplotlib() -> dict[str, np.ndarray]:
     """Thirteen blocks of terrain, a head's inside and a portrait."""
-    matplotlib = import_optional("patches", "matplotlib", "patches")
+    matplotlib = import_optional("patches", "matplotlib", "pictures")
     folder = Path(matplotlib.get_data_path()) / "sample_data"
-    with np.load(folder / "jacksboro_fault_dem.npz") as fault:
+    with np.load(io.BytesIO(_bytes(folder / "jacksboro_fault_dem.npz"))) as fault:
         jacksboro = _relief(fault["elevation"])
-    with np.load(folder / "topobathy.npz") as coast:
-        vancouver = _relief(coast["topo"])
-    with gzip.open(folder / "s1045.ima.gz") as file:
-        head = (
-            np.frombuffer(file.read(), dtype=">u2")
-            .reshape(256, 256)
-            .astype(np.uint8)[16:240, 32:224]
-        )
+    with np.load(io.BytesIO(_bytes(folder / "topobathy.npz"))) as coast:
+        vancouver = _relief(coast["topo"]).repeat(2, axis=0).repeat(2, axis=1)
+    scan = gzip.decompress(_bytes(folder / "s1045.ima.gz"))
+    head = np.frombuffer(scan, dtype=">u2").reshape(256, 256).astype(np.uint8)
     return {
         **_grid("jacksboro", jacksboro, 2, 2),
-        "vancouver": vancouver.repeat(2, axis=0).repeat(2, axis=1),
-        **_grid("head", head, 2, 1),
+        "vancouver": vancouver,
+        **_grid("head", head[16:240, 32:224], 2, 1),
         **_grid("hopper", _grey_file(folder / "grace_hopper.jpg"), 3, 2),
     }
 

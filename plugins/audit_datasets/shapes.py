@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from scipy import ndimage
 
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
@@ -76,6 +75,7 @@ def _drawing(
 def _ground(rng: np.random.Generator, fine: int, clutter: float) -> np.ndarray:
     """Gradient, smoothed noise and strokes, in [0, 1]."""
     from PIL import Image, ImageDraw
+    from scipy import ndimage
 
     angle = rng.uniform(0, 2 * np.pi)
     across = np.linspace(-0.5, 0.5, fine)
@@ -108,7 +108,7 @@ def _cover(
         for outline in outlines:
             for part in _dashes(outline, fine) if style == "dashed" else [_closed(outline)]:
                 points = [tuple(point) for point in part.tolist()]
-                pen.line(points, fill=1, width=_FINE * fine // (11 * _FINE), joint="curve")
+                pen.line(points, fill=1, width=fine // 11, joint="curve")
     cover = np.asarray(canvas, dtype=np.float64)
     if style != "hatched":
         return cover

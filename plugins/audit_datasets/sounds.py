@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from scipy import signal
 
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
@@ -73,6 +72,8 @@ def _drawing(
 
 def _spectrogram(wave: np.ndarray, side: int) -> np.ndarray:
     """Magnitudes in dB around their median, as grey levels, shape (side, side)."""
+    from scipy import signal
+
     hop = (len(wave) - _WINDOW) / (side - 1)
     starts = np.floor(hop * np.arange(side)).astype(np.int64)
     frames = wave[starts[:, None] + np.arange(_WINDOW)] * signal.windows.hann(_WINDOW)
@@ -133,6 +134,8 @@ def _two(time: np.ndarray, pitch: float, rng: np.random.Generator, ratio: float)
 
 def _bursts(time: np.ndarray, pitch: float, rng: np.random.Generator) -> np.ndarray:
     """Noise around the pitch, on and off."""
+    from scipy import signal
+
     edges = np.array([pitch / 2**0.5, pitch * 2**0.5]) * 2
     noise = signal.sosfilt(
         signal.butter(3, edges, "bandpass", fs=_RATE, output="sos"),

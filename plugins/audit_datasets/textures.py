@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from scipy import spatial
 
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
@@ -132,6 +131,8 @@ def _wood(side: int, period: float, turn: float, rng: np.random.Generator) -> np
 
 def _nearest(side: int, period: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Distances of each pixel to uniform points, the nearest two, and which the nearest is."""
+    from scipy import spatial
+
     n_points = max(4, round((1.5 * side / period) ** 2))
     tree = spatial.cKDTree(rng.uniform(-0.25 * side, 1.25 * side, (n_points, 2)))
     distances, nearest = tree.query(np.indices((side, side)).transpose(1, 2, 0), k=2)

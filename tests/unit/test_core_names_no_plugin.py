@@ -15,6 +15,7 @@ ORDINARY = {"json": "the format; pydantic's `mode` as well"}
 #: (file, word) → why the word stands there.
 ALLOWED = {
     ("audit/runs/config.py", "local"): "the default engine: some engine has to be the default",
+    ("audit/runs/forecast.py", "shapes"): "the shapes of weights, in what a forecast is kept by",
     ("audit/statistics/result.py", "train_accuracy"): "a column of held-out tables",
     ("audit/conformance/views.py", "arrays"): "the checkpoint of a view of arrays in memory",
     (
