@@ -64,7 +64,7 @@ class Preparation:
         self.logarithmic = (lowest > 0) & (highest > LOG_SPAN * np.maximum(lowest, 1e-300))
         self.logarithmic &= np.isfinite(lowest)
         X = self._scaled(X)
-        self.fill = np.array([_median(column) for column in X.T])
+        self.fill = _medians(X)
         self.indicated = np.isnan(X).any(axis=0) & seen.any(axis=0)
         filled = self._filled(X)
         self.center = filled.mean(axis=0)
@@ -145,9 +145,12 @@ def card_measures(
     ]
 
 
-def _median(column: np.ndarray) -> float:
-    known = column[~np.isnan(column)]
-    return float(np.median(known)) if len(known) else 0.0
+def _medians(X: Matrix) -> Vector:
+    """Median of the known values of each column; 0 where none is."""
+    medians = np.zeros(X.shape[1])
+    known = ~np.isnan(X).all(axis=0)
+    medians[known] = np.nanmedian(X[:, known], axis=0)
+    return medians
 
 
 def folds(n_checkpoints: int, groups: np.ndarray | None, n_splits: int, seed: int | None) -> Folds:

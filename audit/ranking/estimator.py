@@ -9,18 +9,19 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.model_selection import PredefinedSplit
-from sklearn.utils import Tags
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from audit.errors import ConfigError, DataError
+from audit.ranking._conformal import conformal
+from audit.ranking._from_card import CardPrior, FromCardRegressor
+from audit.ranking._inputs import group_codes, sampling_variance
 from audit.ranking._regressors import (
     CANDIDATES,
     LINEAR,
     CardRegressor,
     ChosenRegressor,
-    Folds,
     Matrix,
     Vector,
     card_measures,
@@ -40,17 +41,27 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     fold. Intervals are conformal (CV+): the whole procedure, choice included, is repeated with
     each fold left out. Where groups (families) are given to `fit`, folds leave whole groups out.
 
+    With a card the ranker starts from the card's scores, and three known accuracies are enough:
+    `fit` is given the whole zoo, with NaN for accuracies that are not known, and averages what
+    the card, measures and accuracies say (see `audit.ranking._posterior`) with the fit that
+    knows no card, which counts more the more are known. Intervals are then those of the posterior
+    while conformal ones would bound nothing.
+
     Args:
         models: Names of candidates, simplest first: mean, ridge, elastic_net, kernel_ridge.
         cv: Folds, of the choice and of the intervals.
         confidence: Coverage the intervals aim at.
         conformal: Whether to fit what intervals need, five times the work of predictions.
         random_state: Of the folds.
+        card: A card to start from: itself, a shipped one's name, or a file. X must then be a
+            table whose columns are named as the card names its measures.
 
     Attributes:
         chosen_: Name of the model chosen on all rows.
         n_features_in_: Measures seen in `fit`.
         feature_names_in_: Their names, where X was a table.
+        card_correlation_: With a card, what its scores' correlation with accuracy is believed to
+            be here, in [0, 1); without one NaN.
 
     Source: Barber et al. (2021), "Predictive inference with the jackknife+", through MAPIE.
 
@@ -68,12 +79,14 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         confidence: float = 0.9,
         conformal: bool = True,
         random_state: int | None = 0,
+        card: Card | str | Path | None = None,
     ) -> None:
         self.models = models
         self.cv = cv
         self.confidence = confidence
         self.conformal = conformal
         self.random_state = random_state
+        self.card = card
 
     def __sklearn_tags__(self) -> Tags:
         """Missing measures are allowed."""
@@ -81,69 +94,84 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.allow_nan = True
         return tags
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> GeneralizationRanker:
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, *, families: Any = None, n_held_out: Any = None
+    ) -> GeneralizationRanker:
         """Choose a model, fit it, and measure its errors on rows it has not seen.
 
         Args:
             X: Measures, shape (checkpoints, measures); NaN where unavailable.
-            y: Held-out accuracy, shape (checkpoints,).
+            y: Held-out accuracy, shape (checkpoints,); with a card, NaN where it is not known.
             groups: Family of each checkpoint; folds then leave whole families out.
+            families: Family of each checkpoint, for a card that ranks within families; by
+                default `groups`.
+            n_held_out: Images behind the accuracies, one number or one per checkpoint: with a
+                card, how far known accuracies may be off by chance.
 
         Raises:
-            ValueError: Fewer than 2 checkpoints, infinite measures, shapes that do not match.
+            ValueError: Fewer than 2 known accuracies, infinite measures, shapes that do not match.
             ConfigError: An unknown model name, or a confidence outside (0, 1).
+            DataError: The card is none, or tells no checkpoint of X from another.
         """
-        unknown = [name for name in self.models if name not in CANDIDATES]
-        if unknown or not self.models:
-            raise ConfigError(f"models must be among {', '.join(CANDIDATES)}; found {unknown}")
-        if not 0 < self.confidence < 1:
-            raise ConfigError(f"confidence must lie between 0 and 1; found {self.confidence}")
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            ensure_all_finite="allow-nan",
-            y_numeric=True,
-            dtype=np.float64,
-            ensure_min_samples=2,
-        )
-        y = np.asarray(y, dtype=np.float64)
-        codes = _group_codes(groups, len(y))
-        chooser = ChosenRegressor(tuple(self.models), self.cv, self.random_state)
-        rows = np.column_stack([X, codes])
+        X, y = self._checked(X, y)
+        codes = group_codes(groups, len(y))
+        families = codes if families is None else group_codes(families, len(y))
+        self.prior_ = self._prior(X, families if np.any(families >= 0) else None)
+        known = ~np.isnan(y)
+        rows, y, codes = self._coded(X, codes)[known], y[known], codes[known]
+        if len(y) < 2:
+            raise ValueError(f"fit needs 2 known accuracies or more; found {len(y)}")
         splits = folds(len(y), codes if np.any(codes >= 0) else None, self.cv, self.random_state)
-        self.model_: ChosenRegressor | CardRegressor = chooser.fit(rows, y)
-        self.chosen_ = chooser.chosen_
+        regressor = self._regressor(sampling_variance(y, n_held_out, known))
+        self.model_: ChosenRegressor | CardRegressor | FromCardRegressor = regressor.fit(rows, y)
+        self.chosen_ = self.model_.chosen_
+        self.card_correlation_ = getattr(self.model_, "card_correlation_", math.nan)
         # CV+ needs at least 1/(1 − confidence) errors to bound anything.
         self.conformal_ = None
         self.half_width_ = math.inf
         self.n_fitted_ = len(y)
         self.held_out_by_ = "families" if np.any(codes >= 0) else "checkpoints"
         if self.conformal and len(y) >= math.ceil(1 / (1 - self.confidence)) and len(splits) > 1:
-            self.conformal_ = self._conformal(rows, y, splits)
+            self.conformal_ = conformal(clone(regressor), rows, y, splits, self.confidence)
         return self
 
-    def _conformal(self, rows: Matrix, y: Vector, splits: Folds) -> Any:
-        """MAPIE's CV+ around the whole choice."""
-        # Imported here: it takes a second, and ranking by directions does without.
-        from mapie.regression import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            CrossConformalRegressor,
-        )
+    def _checked(self, X: Any, y: Any) -> tuple[Matrix, Vector]:
+        """Options, and measures and accuracies as numbers; with a card some may be unknown."""
+        unknown = [name for name in self.models if name not in CANDIDATES]
+        if unknown or not self.models:
+            raise ConfigError(f"models must be among {', '.join(CANDIDATES)}; found {unknown}")
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"confidence must lie between 0 and 1; found {self.confidence}")
+        checks = {"ensure_all_finite": "allow-nan", "dtype": np.float64}
+        if self.card is None:
+            X, y = validate_data(self, X, y, y_numeric=True, ensure_min_samples=2, **checks)
+            return X, np.asarray(y, dtype=np.float64)
+        X = validate_data(self, X, ensure_min_samples=2, **checks)
+        y = check_array(y, ensure_2d=False, **checks)
+        check_consistent_length(X, y)
+        return X, np.asarray(y)
 
-        fold_of = np.empty(len(y), dtype=np.int64)
-        for fold, (_, test) in enumerate(splits):
-            fold_of[test] = fold
-        chooser = ChosenRegressor(tuple(self.models), self.cv, self.random_state)
-        conformal = CrossConformalRegressor(
-            chooser, confidence_level=self.confidence, method="plus", cv=PredefinedSplit(fold_of)
-        )
-        return conformal.fit_conformalize(rows, y)
+    def _prior(self, X: Matrix, families: Vector | None) -> CardPrior | None:
+        """The card within the zoo, where there is one."""
+        card = load_card(self.card) if isinstance(self.card, str | Path) else self.card
+        return None if card is None else CardPrior(card, X, self._names(), families)
+
+    def _regressor(self, noise: float) -> ChosenRegressor | FromCardRegressor:
+        """What is fitted, not yet fitted."""
+        options = (tuple(self.models), self.cv, self.random_state)
+        if self.prior_ is None:
+            return ChosenRegressor(*options)
+        return FromCardRegressor(self.prior_, noise, *options)
 
     def _rows(self, X: Any) -> Matrix:
         """Checked measures with the group column the regressors expect."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, ensure_all_finite="allow-nan", dtype=np.float64)
-        return np.column_stack([X, np.full(len(X), -1.0)])
+        return self._coded(X, np.full(len(X), -1.0))
+
+    def _coded(self, X: Matrix, codes: Vector) -> Matrix:
+        """Measures, where there is a card its scores, and groups, as regressors expect them."""
+        return np.column_stack([X, codes] if self.prior_ is None else [X, self.prior_(X), codes])
 
     def predict(self, X: Any) -> Vector:
         """Predicted held-out accuracy, shape (checkpoints,)."""
@@ -154,10 +182,13 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Conformal intervals of the held-out accuracy.
 
         Returns:
-            Lower and upper ends, shape (checkpoints, 2); −∞ and ∞ where fewer than
-            1/(1 − confidence) checkpoints were fitted, which bounds nothing.
+            Lower and upper ends, shape (checkpoints, 2). Where fewer than 1/(1 − confidence)
+            checkpoints were fitted, conformal intervals bound nothing: −∞ and ∞, or with a card
+            credible intervals of the posterior.
         """
         rows = self._rows(X)
+        if self.conformal_ is None and isinstance(self.model_, FromCardRegressor):
+            return self.model_.predict_interval(rows, self.confidence)
         if self.conformal_ is None:
             half = np.array([-self.half_width_, self.half_width_])
             return np.asarray(self.model_.predict(rows)[:, None] + half)
@@ -192,10 +223,12 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             versions: The version of each measure.
 
         Raises:
-            ConfigError: The model chosen is not linear, or there are too few checkpoints for an
-                interval.
+            ConfigError: The model chosen is not linear, starts from a card, or was fitted on too
+                few checkpoints for an interval.
         """
         check_is_fitted(self)
+        if self.card is not None:
+            raise ConfigError("a card holds no fit that starts from a card: fit without one")
         if self.chosen_ not in LINEAR:
             raise ConfigError(
                 f"a card carries coefficients, and {self.chosen_} has none: fit with "
@@ -237,7 +270,7 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ranker = cls(models=LINEAR, confidence=confidence)
         ranker.model_ = CardRegressor(card)
         ranker.chosen_ = f"card {card.name}"
-        ranker.conformal_ = None
+        ranker.prior_ = ranker.conformal_ = None
         ranker.half_width_ = card.width_at(confidence)
         ranker.n_features_in_ = len(card.measures)
         ranker.feature_names_in_ = np.array([m.name for m in card.measures], dtype=object)
@@ -253,9 +286,12 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         For a linear model this is coefficient × standardised value (its indicator included).
 
         Returns:
-            Shape (checkpoints, measures), in units of the target.
+            Shape (checkpoints, measures), in units of the target; with a card, first a column
+            for its score.
         """
-        rows = self._rows(X)
+        rows, index = self._rows(X), getattr(X, "index", None)
+        if isinstance(self.model_, FromCardRegressor):
+            return pd.DataFrame(self.model_.attributions(rows, self._names()), index=index)
         prepare = self.model_.prepare_
         Z = prepare(rows[:, :-1])
         predicted = self.model_.predict_prepared(Z)
@@ -263,14 +299,4 @@ class GeneralizationRanker(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         for i, name in enumerate(self._names()):
             without = np.where(prepare.owner == i, 0.0, Z)
             added[name] = predicted - self.model_.predict_prepared(without)
-        return pd.DataFrame(added, index=getattr(X, "index", None))
-
-
-def _group_codes(groups: Any, n_models: int) -> Vector:
-    """Groups as numbers from 0, or −1 everywhere."""
-    if groups is None:
-        return np.full(n_models, -1.0)
-    codes = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
-    if len(codes) != n_models:
-        raise ValueError(f"groups needs one entry per checkpoint: {n_models}; found {len(codes)}")
-    return codes.astype(np.float64)
+        return pd.DataFrame(added, index=index)

@@ -7,22 +7,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from audit.plugin.names import split_names
-from audit.ranking._regressors import Matrix, folds
 from audit.ranking.calibration import rank_by_card
 from audit.ranking.cards import Card
-from audit.ranking.estimator import GeneralizationRanker
-from audit.ranking.order import ranking_frame
+from audit.ranking.fitted import MIN_KNOWN, MIN_KNOWN_WITH_CARD, rank_fitted, usable
 from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
-from audit.statistics import bootstrap_weights, interval
-from audit.statistics.partial import within_draws
-from audit.statistics.result import HELD_OUT, Codes, Values, codes_of, numeric_column
+from audit.statistics.result import HELD_OUT, numeric_column
 
-#: With fewer known accuracies than this no ranker is fitted.
-MIN_KNOWN: Final = 8
-FITTED: Final = "fitted, cross-validated"
 ZERO_SHOT: Final = "zero-shot by declared directions"
 BY_CARD: Final = "zero-shot by card"
 
@@ -34,7 +26,9 @@ class Ranking(NamedTuple):
         table: Columns predicted_rank, checkpoint, score, lower, upper, tied_with; best first.
         about: `mode`, `score_is` (what the score means), `measures`, `confidence`, `notes`, and
             in fitted mode `model`, `n_known`, `kendall`, `kendall_lower`, `kendall_upper` (of
-            predictions by rankers that never saw the checkpoint) and `coverage`.
+            predictions by rankers that never saw the checkpoint) and `coverage`, each NaN where
+            fewer than 8 are known; fitted from a card also `card`, `card_correlation` (of its
+            scores with accuracy here, as far as is known) and `inside_domain`.
     """
 
     table: pd.DataFrame
@@ -78,6 +72,7 @@ def rank_table(
     measures: Sequence[str] | None = None,
     owners: Mapping[str, str] | None = None,
     card: Card | None = None,
+    prior: Card | None = None,
     versions: Mapping[str, str] | None = None,
     abstain: bool = False,
     leave_out: Literal["families", "checkpoints"] = "families",
@@ -86,11 +81,11 @@ def rank_table(
 ) -> Ranking:
     """Rank every checkpoint of a table.
 
-    With a card, the card ranks, and no accuracy of the table is looked at. Otherwise, with 8 or
-    more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is predicted
-    by a ranker that never saw it (nor, where there is a column `family`, any of its family,
-    unless told otherwise), each other one by a ranker fitted on all known ones. With fewer, the
-    declared directions of the measures vote.
+    With `card`, the card ranks, and no accuracy of the table is looked at. Otherwise, with 8 or
+    more known accuracies, or 3 or more and a `prior`, a `GeneralizationRanker` is fitted: each
+    known checkpoint is predicted by a ranker that never saw its accuracy (nor, of 8 or more and
+    where there is a column `family`, any of its family, unless told otherwise), each other one by
+    a ranker fitted on all known ones. With fewer, the declared directions of the measures vote.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
@@ -100,6 +95,8 @@ def rank_table(
         owners: The measure that each column belongs to, for the votes: a measure has one vote,
             however many columns it has.
         card: A calibrator card to rank by.
+        prior: A calibrator card that a fitted ranker starts from. One that does not suit the
+            table (other versions, none of its measures) is left out, and the notes say so.
         versions: The version of each measure, held against the card's.
         abstain: Outside the card's domain, say so and leave every checkpoint tied.
         leave_out: What folds leave out where there are families: whole families, as for
@@ -125,12 +122,15 @@ def rank_table(
         names = np.asarray(checkpoint_names(table))[unmeasured]
         notes.append(f"not ranked, no measure could be taken: {', '.join(names)}")
     table, X, known = table[~unmeasured], X[~unmeasured], known[~unmeasured]
-    if known.sum() >= MIN_KNOWN and X.shape[1]:
+    start = usable(prior, table, versions, notes) if known.any() else None
+    least = MIN_KNOWN_WITH_CARD if start else MIN_KNOWN
+    if known.sum() >= least and X.shape[1]:
         by_family = leave_out == "families" and "family" in table.columns
-        groups = codes_of(table, ["family"]) if by_family else None
-        return _fitted(table, X, known, groups, target, measures, confidence, seed, notes)
+        return Ranking(
+            *rank_fitted(table, measures, target, start, by_family, confidence, seed, notes)
+        )
     if known.any():
-        notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
+        notes.append(f"{known.sum()} known accuracies are too few to fit: {least} needed")
     votes = {m: directions.get(m, "none") for m in measures}
     ranking = rank_by_directions(table, votes, owners=owners, confidence=confidence, seed=seed)
     voters = [m for m, direction in votes.items() if direction != "none"]
@@ -181,67 +181,3 @@ def _by_card(
         "notes": notes,
     }
     return Ranking(ranking, about)
-
-
-def _fitted(
-    table: pd.DataFrame,
-    X: Matrix,
-    known: np.ndarray,
-    groups: Codes | None,
-    target: str,
-    measures: list[str],
-    confidence: float,
-    seed: int,
-    notes: list[str],
-) -> Ranking:
-    """Rank by predicted accuracy."""
-    X, infinite = np.where(np.isinf(X), np.nan, X), int(np.isinf(X).sum())
-    if infinite:
-        notes.append(f"{infinite} infinite values of measures taken as unavailable")
-    y = numeric_column(table, target)
-    if groups is not None and len(np.unique(groups[known])) < 2:
-        groups = None
-    ranker = GeneralizationRanker(confidence=confidence, random_state=seed)
-    score, lower, upper = (np.empty(len(y)) for _ in range(3))
-    rows = np.flatnonzero(known)
-    of_known = None if groups is None else groups[rows]
-    fold = np.zeros(len(rows), dtype=np.int64)
-    for number, (train, test) in enumerate(folds(len(rows), of_known, ranker.cv, seed)):
-        fold[test] = number
-        unseen = clone(ranker).fit(X[rows[train]], y[rows[train]], _groups(of_known, train))
-        score[rows[test]] = unseen.predict(X[rows[test]])
-        lower[rows[test]], upper[rows[test]] = unseen.predict_interval(X[rows[test]]).T
-    ranker.fit(X[rows], y[rows], of_known)
-    if not known.all():
-        score[~known] = ranker.predict(X[~known])
-        lower[~known], upper[~known] = ranker.predict_interval(X[~known]).T
-    about = {
-        "mode": FITTED,
-        "score_is": f"predicted {target}, by a ranker that never saw the checkpoint",
-        "measures": measures,
-        "confidence": confidence,
-        "model": ranker.chosen_,
-        "n_known": len(rows),
-        "left_out": "checkpoints" if groups is None else "families",
-        "coverage": float(np.mean((lower[rows] <= y[rows]) & (y[rows] <= upper[rows]))),
-        **_agreement(score[rows], y[rows], fold, seed),
-        "notes": notes,
-    }
-    if target == HELD_OUT:  # an accuracy: beyond [0, 1] there is none
-        score, lower, upper = (np.clip(ends, 0, 1) for ends in (score, lower, upper))
-    return Ranking(ranking_frame(checkpoint_names(table), score, lower, upper), about)
-
-
-def _groups(groups: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if groups is None else groups[rows]
-
-
-def _agreement(score: Values, y: Values, fold: Codes, seed: int) -> dict[str, float]:
-    """τ-b between predictions and accuracies with its bootstrap interval, NaN where undefined.
-
-    Only checkpoints of the same fold are compared: they were predicted by the same ranker.
-    Across folds even a ranker that predicts the mean of what it saw looks anti-correlated.
-    """
-    value = float(within_draws(score, y, fold, np.ones((len(y), 1)))[0])
-    lower, upper = interval(within_draws(score, y, fold, bootstrap_weights(len(y), 1000, seed)))
-    return {"kendall": value, "kendall_lower": lower, "kendall_upper": upper}

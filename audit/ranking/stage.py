@@ -18,6 +18,8 @@ from audit.folder.result import optional_table
 from audit.folder.tables import doubts_of, read_measures, wide_frame
 from audit.statistics import MIN_FAMILIES
 
+#: The shipped card that fitted rankers start from.
+PRIOR: Final = "default"
 #: What decides this stage's table, of `audit`'s source.
 SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py")
 
@@ -26,6 +28,7 @@ def rank_folder(
     folder: Path,
     card: str | Path | None = None,
     *,
+    prior: str | Path | None = PRIOR,
     abstain: bool = False,
     leave_out: Literal["auto", "families", "checkpoints"] = "auto",
 ) -> pd.DataFrame:
@@ -39,6 +42,7 @@ def rank_folder(
         card: A calibrator card to rank by, shipped (by name) or a file; no accuracy is used then.
             By default the accuracies that `correlate` found fit a ranker, or, where they are too
             few, the measures vote in their declared directions.
+        prior: The card that a fitted ranker starts from; None: from nothing.
         abstain: Outside the card's domain, leave every checkpoint tied.
         leave_out: What the ranker that predicts a checkpoint has not seen: its family or itself.
             "auto": its family where there are at least `statistics.MIN_FAMILIES` of them.
@@ -52,6 +56,7 @@ def rank_folder(
     if wide.empty:
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
     chosen = ranking.load_card(card) if card is not None else None
+    start = ranking.load_card(prior) if prior is not None and chosen is None else None
     inputs = stage_digest(
         SOURCES,
         declared=record["measures"],
@@ -59,6 +64,7 @@ def rank_folder(
         accuracies=file_sha256(folder / ACCURACIES),
         seed=record["seed"],
         card=chosen.model_dump(mode="json") if chosen else None,
+        prior=start.model_dump(mode="json") if start else None,
         options=[abstain, leave_out],
     )
     path = folder / RANKING
@@ -77,6 +83,7 @@ def rank_folder(
             measures=directed_columns(record, wide),
             owners={column: measure_of(record, column) for column in directions},
             card=chosen,
+            prior=start,
             versions=dict(zip(measures["measure"], measures["version"], strict=True)),
             abstain=abstain,
             leave_out=leave_out,
