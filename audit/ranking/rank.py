@@ -1,4 +1,4 @@
-"""The ranking of a whole table: by a fitted ranker where accuracies are known, else by votes."""
+"""The ranking of a whole table: fitted where accuracies are known, else by a card or by votes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from audit.errors import DataError
 from audit.ranking._regressors import Matrix, folds
 from audit.ranking.calibration import rank_by_card
-from audit.ranking.cards import Card
+from audit.ranking.cards import Card, check_versions, domain_of
 from audit.ranking.estimator import GeneralizationRanker
 from audit.ranking.order import ranking_frame
 from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
@@ -24,6 +25,8 @@ MIN_KNOWN: Final = 8
 FITTED: Final = "fitted, cross-validated"
 ZERO_SHOT: Final = "zero-shot by declared directions"
 BY_CARD: Final = "zero-shot by card"
+#: A card that nobody asked for ranks where the table's measures carry this share of its weight.
+LEAST_SHARE: Final = 0.5
 
 
 class Ranking(NamedTuple):
@@ -77,6 +80,7 @@ def rank_table(
     measures: Sequence[str] | None = None,
     owners: Mapping[str, str] | None = None,
     card: Card | None = None,
+    otherwise: Card | None = None,
     versions: Mapping[str, str] | None = None,
     abstain: bool = False,
     leave_out: Literal["families", "checkpoints"] = "families",
@@ -89,7 +93,8 @@ def rank_table(
     more known accuracies a `GeneralizationRanker` is fitted: each known checkpoint is predicted
     by a ranker that never saw it (nor, where there is a column `family`, any of its family,
     unless told otherwise), each other one by a ranker fitted on all known ones. With fewer, the
-    declared directions of the measures vote.
+    card `otherwise` ranks where the table has the measures of half its weight or more, in the
+    card's versions; else the declared directions of the measures vote.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
@@ -99,6 +104,7 @@ def rank_table(
         owners: The measure that each column belongs to, for the votes: a measure has one vote,
             however many columns it has.
         card: A calibrator card to rank by.
+        otherwise: The card to rank by where accuracies are too few.
         versions: The version of each measure, held against the card's.
         abstain: Outside the card's domain, say so and leave every checkpoint tied.
         leave_out: What folds leave out where there are families: whole families, as for
@@ -130,6 +136,13 @@ def rank_table(
         return _fitted(table, X, known, groups, target, measures, confidence, seed, notes)
     if known.any():
         notes.append(f"{known.sum()} known accuracies are too few to fit: {MIN_KNOWN} needed")
+    if otherwise is not None:
+        why_not = _why_not(otherwise, table, versions or {})
+        if not why_not:
+            found = _by_card(table, otherwise, versions, confidence, abstain)
+            found.about["notes"][:0] = notes
+            return found
+        notes.append(why_not)
     votes = {m: directions.get(m, "none") for m in measures}
     ranking = rank_by_directions(table, votes, owners=owners, confidence=confidence, seed=seed)
     voters = [m for m, direction in votes.items() if direction != "none"]
@@ -141,6 +154,21 @@ def rank_table(
         "notes": notes,
     }
     return Ranking(ranking, about)
+
+
+def _why_not(card: Card, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
+    """Why a card that nobody asked for does not rank a table; empty when it does."""
+    share = domain_of(card, table).share
+    if share < LEAST_SHARE:
+        return (
+            f"card {card.name!r} does not rank: the table's measures carry {share:.0%} of its "
+            f"weight, {LEAST_SHARE:.0%} needed"
+        )
+    try:
+        check_versions(card, versions)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _by_card(

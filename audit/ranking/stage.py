@@ -16,8 +16,11 @@ from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
 from audit.folder.result import optional_table
 from audit.folder.tables import doubts_of, read_measures, wide_frame
+from audit.ranking.cards import DEFAULT_CARD
 from audit.statistics import MIN_FAMILIES
 
+#: In place of a card: votes by declared directions where accuracies are too few.
+NO_CARD: Final = "none"
 #: What decides this stage's table, of `audit`'s source.
 SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py")
 
@@ -37,8 +40,9 @@ def rank_folder(
     Args:
         folder: Where `measure` wrote.
         card: A calibrator card to rank by, shipped (by name) or a file; no accuracy is used then.
-            By default the accuracies that `correlate` found fit a ranker, or, where they are too
-            few, the measures vote in their declared directions.
+            By default the accuracies that `correlate` found fit a ranker; where they are too few
+            the shipped card "default" ranks, or, where the table lacks most of its measures, the
+            measures vote in their declared directions, as they do for "none".
         abstain: Outside the card's domain, leave every checkpoint tied.
         leave_out: What the ranker that predicts a checkpoint has not seen: its family or itself.
             "auto": its family where there are at least `statistics.MIN_FAMILIES` of them.
@@ -51,14 +55,15 @@ def rank_folder(
     wide = wide_frame(measures, optional_table(folder / ACCURACIES))
     if wide.empty:
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
-    chosen = ranking.load_card(card) if card is not None else None
+    chosen = ranking.load_card(card) if card not in (None, NO_CARD) else None
+    otherwise = ranking.load_card(DEFAULT_CARD) if card is None else None
     inputs = stage_digest(
         SOURCES,
         declared=record["measures"],
         measures=file_sha256(folder / MEASURES),
         accuracies=file_sha256(folder / ACCURACIES),
         seed=record["seed"],
-        card=chosen.model_dump(mode="json") if chosen else None,
+        card=[one.model_dump(mode="json") if one else None for one in (chosen, otherwise)],
         options=[abstain, leave_out],
     )
     path = folder / RANKING
@@ -77,6 +82,7 @@ def rank_folder(
             measures=directed_columns(record, wide),
             owners={column: measure_of(record, column) for column in directions},
             card=chosen,
+            otherwise=otherwise,
             versions=dict(zip(measures["measure"], measures["version"], strict=True)),
             abstain=abstain,
             leave_out=leave_out,

@@ -18,7 +18,7 @@ from audit.ranking import (
     save_card,
     shipped_cards,
 )
-from audit.ranking.cards import normal_scores
+from audit.ranking.scores import normal_scores
 
 
 def zoo(seed=0, n=30, shift=0.0):
@@ -150,7 +150,8 @@ def test_an_order_card_is_not_a_ranker(card):
     [
         ({"format": "other"},
          "card {path} needs \"format\": \"genaudit-calibrator-card\"; found 'other'"),
-        ({"format_version": 2}, "card {path} is not a card: format_version: Input should be 1"),
+        ({"format_version": 3},
+         "card {path} is not a card: format_version: Input should be 1 or 2"),
         ({"measures": []}, "card {path} is not a card: measures: List should have at least 1 item "
                            "after validation, not 0"),
         ({"code": "import os"},
