@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from audit import ranking
-from audit.ranking import calibration, weighing
+from audit.ranking import calibration
 from audit.ranking.scores import KnownZoo, by_source, kendall_columns
 from audit.statistics import bootstrap_weights, interval, kendall_draws
 from audit.zoo.table import AS_TRAINED, Labels, ZooTable, read_zoo_tables
@@ -270,7 +270,11 @@ def show(report: Mapping[str, Any]) -> None:
     names = report["zoos"]
     head = "".join(f"{name[:9]:>10}" for name in names)
     columns = f"{'mean':>7} {'95% interval':>14} {'worst':>6} {'family':>7}"
-    for title, key in (("ranker", "rankers"), ("measure set", "sets"), ("single measure", "single")):
+    for title, key in (
+        ("ranker", "rankers"),
+        ("measure set", "sets"),
+        ("single measure", "single"),
+    ):
         print(f"\n{title:38}{head}{columns}")
         for row in report[key]:
             cells = "".join(f"{row['kendall'][name]:10.2f}" for name in names)
@@ -282,11 +286,15 @@ def show(report: Mapping[str, Any]) -> None:
             )
     added = report["topology_adds"]
     if added:
-        print(f"\ntopology adds {added['mean']:+.3f} [{added['lower']:+.3f}, {added['upper']:+.3f}]")
+        print(
+            f"\ntopology adds {added['mean']:+.3f} [{added['lower']:+.3f}, {added['upper']:+.3f}]"
+        )
     print(f"\n{'card, sources left out':38}{head}")
     for key in ("kendall", "coverage", "apart", "right"):
-        cells = "".join(f"{zoo[key]:10.2f}" if zoo[key] is not None else " " * 10
-                        for zoo in report["card"]["zoos"])
+        cells = "".join(
+            f"{zoo[key]:10.2f}" if zoo[key] is not None else " " * 10
+            for zoo in report["card"]["zoos"]
+        )
         print(f"{key:38}{cells}")
     for measure in report["card"]["measures"]:
         print(f"  {measure['name']:44}{measure['coefficient']:8.3f}  {measure['group']}")

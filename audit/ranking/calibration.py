@@ -31,7 +31,7 @@ from audit.ranking.scores import (
     pairs_of,
     zoo_scores,
 )
-from audit.ranking.weighing import Weights, choose, left_out, weigh
+from audit.ranking.weighing import choose, left_out, weigh
 from audit.ranking.widths import gap, half_width
 from audit.statistics.result import HELD_OUT, Values, numeric_column
 

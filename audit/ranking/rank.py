@@ -200,6 +200,7 @@ def _by_card(
         "score_is": score_is[card.kind],
         "measures": [m.name for m in card.measures],
         "confidence": confidence,
+        "gap": None if abstained else card.gap_at(confidence),
         "inside_domain": domain.inside,
         "outside_by": domain.excess,
         "missing": domain.missing,
