@@ -234,6 +234,28 @@ class Evidence(Linear):
         return np.asarray(np.sign(mean) * sure / (alike @ (sure > 0) + 1e-12))
 
 
+class Leaning(Linear):
+    """Non-negative least squares, drawn towards votes by evidence in place of equal ones."""
+
+    def __init__(self, penalty: float, doubt: float = 1.0, within: float = 0.0) -> None:
+        self.penalty, self.doubt, self.within = penalty, doubt, within
+
+    def weigh(self, zoos: Sequence[KnownZoo]) -> np.ndarray:
+        """Coefficients."""
+        prior = Evidence(self.doubt, 1.0, self.within).weigh(zoos)
+        kept = np.flatnonzero(prior)
+        if not len(kept):
+            return prior
+        sign, gram, moment = np.sign(prior[kept]), *moments(zoos, self.within)
+        gram = gram[np.ix_(kept, kept)] * np.outer(sign, sign)
+        moment, center = moment[kept] * sign, np.abs(prior[kept])
+        center *= max(center @ moment / (center @ gram @ center), 0.0)
+        penalty = self.penalty * np.eye(len(kept))
+        weights = np.zeros(len(prior))
+        weights[kept] = sign * nonnegative(gram + penalty, moment + self.penalty * center)
+        return weights
+
+
 class Greedy(Linear):
     """Equal votes chosen one by one, each that which raises the mean worth over sources most.
 

@@ -70,12 +70,18 @@ class Columns(NamedTuple):
         )
 
 
-def columns_of(zoos: Mapping[str, ZooTable]) -> Columns:
-    """Judged columns that are there, known and vary in every zoo; no accuracy is looked at."""
+def columns_of(zoos: Mapping[str, ZooTable], marks: bool = False) -> Columns:
+    """Judged columns that are there, known and vary in every zoo; no accuracy is looked at.
+
+    Args:
+        zoos: The tables.
+        marks: Only the columns that no ranker may use: sizes and chance.
+    """
     first = next(iter(zoos.values()))
     entries = installed().measures
     names = [name for name in first.measures if all(_usable(z, name) for z in zoos.values())]
     about = {name: first.about["measures"][name] for name in names}
+    names = [name for name in names if (about[name]["measure"] in LEFT_OUT) == marks]
     names = [n for n in names if about[n]["measure"] in entries]
     owners = [about[name]["measure"] for name in names]
     return Columns(
@@ -90,7 +96,7 @@ def columns_of(zoos: Mapping[str, ZooTable]) -> Columns:
 
 def _usable(zoo: ZooTable, name: str) -> bool:
     about = zoo.about["measures"].get(name)
-    if about is None or not about["judged"] or about["measure"] in LEFT_OUT:
+    if about is None or not about["judged"]:
         return False
     for _, rows in zoo.table.groupby("labels"):
         values = column_or_gaps(rows, name)

@@ -22,21 +22,19 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import numpy as np
+from typing import Any, Final
 
 from audit import ranking
-from audit.ranking import calibration
-from audit.ranking.scores import KnownZoo, by_source, kendall_columns
-from audit.statistics import bootstrap_weights, interval, kendall_draws
-from audit.zoo.table import AS_TRAINED, Labels, ZooTable, read_zoo_tables
+from audit.ranking.scores import KnownZoo, by_source
+from audit.statistics import interval
+from audit.zoo.table import AS_TRAINED, CLEAN, Labels, ZooTable, read_zoo_tables
 from benchmarks.ranker_candidates import (
     Agreement,
     Averaged,
     Best,
     Evidence,
     Greedy,
+    Leaning,
     Linear,
     NonNegative,
     Pairwise,
@@ -47,12 +45,22 @@ from benchmarks.ranker_candidates import (
     Tuned,
     Votes,
 )
+from benchmarks.ranker_judging import (
+    CONFIDENCE,
+    Line,
+    ceiling,
+    draws,
+    judge,
+    line_of,
+    nested,
+    regret,
+    report_line,
+    singles,
+)
 from benchmarks.ranker_zoos import SETS, Columns, columns_of, read_known
 
 #: The ranker that makes the shipped card.
 SHIPPED: Final = "shrunk to equal votes"
-CONFIDENCE: Final = 0.95
-N_BOOTSTRAP: Final = 1000
 #: Votes fixed before any of the zoos was measured, from what docs/evidence.md says of others.
 HAND_PICKED: Final = (
     "augmentation_consistency",
@@ -81,6 +89,9 @@ def candidates(columns: Columns) -> dict[str, Callable[[], Ranker]]:
     def evidence() -> Linear:
         return Tuned(Evidence, grid(doubt=(0.0, 1.0, 2.0), power=(1.0, 2.0, 4.0), within=WITHIN))
 
+    def toward_evidence() -> Linear:
+        return Tuned(Leaning, grid(penalty=PENALTIES, doubt=(0.0, 1.0, 2.0), within=(0.0, 0.25)))
+
     def greedy(cautious: float = 0.0) -> Linear:
         sizes = (1, 2, 3, 4, 6, 8, 12)
         return Tuned(Greedy, grid(size=sizes, within=(0.0, 0.5), cautious=(cautious,)))
@@ -101,6 +112,7 @@ def candidates(columns: Columns) -> dict[str, Callable[[], Ranker]]:
         "greedy votes, cautious": lambda: greedy(1.0),
         "votes by evidence": evidence,
         SHIPPED: shrunk,
+        "shrunk to evidence": toward_evidence,
         "non-negative": lambda: Tuned(
             NonNegative, grid(penalty=PENALTIES, within=WITHIN, least=(0.0, 0.15, 0.3))
         ),
@@ -121,109 +133,6 @@ def candidates(columns: Columns) -> dict[str, Callable[[], Ranker]]:
         "Kemeny of shrunk": lambda: Agreement("kemeny", prior=shrunk()),
         "shrunk × spectral": lambda: Agreement("spectral", prior=shrunk()),
         "evidence × √spectral": lambda: Agreement("spectral", prior=evidence(), strength=0.5),
-    }
-
-
-class Line(NamedTuple):
-    """What one ranker did on zoos whose source it never saw.
-
-    Attributes:
-        ranker: Its name.
-        scores: Per zoo.
-        kendall: Per zoo.
-        within: Least τ within an architecture, per zoo.
-        worth: What rankers are tuned for, per zoo.
-    """
-
-    ranker: str
-    scores: dict[str, np.ndarray]
-    kendall: dict[str, float]
-    within: dict[str, float]
-    worth: dict[str, float]
-
-    @property
-    def mean(self) -> float:
-        """Mean τ over zoos."""
-        return float(np.mean(list(self.kendall.values())))
-
-
-def line_of(name: str, scored: Sequence[tuple[KnownZoo, np.ndarray]]) -> Line:
-    """A ranker's line of the table."""
-    zoos = {zoo.scores.name: (zoo, score) for zoo, score in scored}
-    within = {n: calibration.least_within(s, z) for n, (z, s) in zoos.items()}
-    return Line(
-        name,
-        scores={n: score for n, (_, score) in zoos.items()},
-        kendall={n: float(kendall_columns(s[:, None], z)[0]) for n, (z, s) in zoos.items()},
-        within={n: float("nan") if tau is None else tau for n, tau in within.items()},
-        worth={n: float(ranking_worth(s, z)) for n, (z, s) in zoos.items()},
-    )
-
-
-def ranking_worth(score: np.ndarray, zoo: KnownZoo) -> float:
-    """What rankers are tuned for, of one score."""
-    from audit.ranking.scores import worth
-
-    return float(worth(score[:, None], zoo)[0])
-
-
-def judge(name: str, make: Callable[[], Ranker], zoos: Sequence[KnownZoo]) -> Line:
-    """Fit on all sources but one, rank that one's zoos, each source in turn."""
-    scored = []
-    for rest, own in by_source(zoos):
-        ranker = make().fit(rest)
-        scored += [(zoo, ranker.score(zoo.scores)) for zoo in own]
-    return line_of(name, scored)
-
-
-def nested(lines: Sequence[Line], zoos: Sequence[KnownZoo]) -> Line:
-    """Each source ranked by the ranker that did best on the other sources' zoos."""
-    scored = []
-    for rest, own in by_source(zoos):
-        best = max(lines, key=lambda line: np.mean([line.worth[z.scores.name] for z in rest]))
-        scored += [(zoo, best.scores[zoo.scores.name]) for zoo in own]
-    return line_of("the best on the other sources", scored)
-
-
-def singles(columns: Columns, zoos: Sequence[KnownZoo]) -> list[Line]:
-    """Every column by itself, in its declared direction (undeclared: that with the mean τ > 0)."""
-    found = []
-    for index, name in enumerate(columns.names):
-        sign = columns.signs[index] or np.sign(np.mean([zoo.alone[index] for zoo in zoos])) or 1
-        scored = [(zoo, sign * zoo.scores.pooled[:, index]) for zoo in zoos]
-        found.append(line_of(name, scored))
-    return sorted(found, key=lambda line: -line.mean)
-
-
-def draws(line: Line, zoos: Sequence[KnownZoo]) -> np.ndarray:
-    """Mean τ over resampled zoos of resampled checkpoints, shape (draws,)."""
-    rng = np.random.default_rng(0)
-    of_zoo = np.array(
-        [
-            kendall_draws(
-                line.scores[zoo.scores.name],
-                zoo.accuracy,
-                bootstrap_weights(len(zoo.accuracy), N_BOOTSTRAP, seed),
-            )
-            for seed, zoo in enumerate(zoos)
-        ]
-    )
-    chosen = rng.integers(len(zoos), size=(len(zoos), N_BOOTSTRAP))
-    return np.asarray(np.nanmean(np.take_along_axis(of_zoo, chosen, axis=0), axis=0))
-
-
-def report_line(line: Line, zoos: Sequence[KnownZoo]) -> dict[str, Any]:
-    """A line as JSON holds it."""
-    lower, upper = interval(draws(line, zoos), CONFIDENCE)
-    return {
-        "ranker": line.ranker,
-        "kendall": line.kendall,
-        "mean": line.mean,
-        "lower": lower,
-        "upper": upper,
-        "worst": min(line.kendall.values()),
-        "within": line.within,
-        "worst_within": float(np.nanmin(list(line.within.values()))),
     }
 
 
@@ -251,6 +160,22 @@ def measure_sets(
     }
 
 
+def on_clean_labels(
+    make: Callable[[], Ranker], zoos: Sequence[KnownZoo], clean: Sequence[KnownZoo]
+) -> list[Line]:
+    """A ranker on audits against clean labels: fitted on such audits, or on the usual ones."""
+    own = {zoo.scores.name: zoo for zoo in clean}
+    usual = []
+    for rest, left in by_source(zoos):
+        ranker = make().fit(rest)
+        audited = [own[zoo.scores.name] for zoo in left]
+        usual += [(zoo, ranker.score(zoo.scores)) for zoo in audited]
+    return [
+        line_of("fitted on labels as trained", usual),
+        judge("fitted on clean labels", make, clean),
+    ]
+
+
 def make_card(
     zoos: Mapping[str, ZooTable], columns: Columns, labels: Labels, described: str
 ) -> ranking.Card:
@@ -265,46 +190,92 @@ def make_card(
     )
 
 
+def report_of(
+    tables: Mapping[str, ZooTable], columns: Columns, labels: Labels, described: str
+) -> dict[str, Any]:
+    """Everything found, as JSON holds it."""
+    zoos = [read_known(zoo, columns, labels) for zoo in tables.values()]
+    clean = [read_known(zoo, columns, CLEAN) for zoo in tables.values()]
+    marks = columns_of(tables, marks=True)
+    beside = [read_known(zoo, marks, labels) for zoo in tables.values()]
+    made = candidates(columns)
+    lines = []
+    for name, make in made.items():
+        print(f"{name:40}", file=sys.stderr, end="\r")
+        lines.append(judge(name, make, zoos))
+    full = next(line for line in lines if line.ranker == SHIPPED)
+    lines = sorted(lines, key=lambda line: -line.mean)
+    sets, added = measure_sets(columns, zoos, full)
+    n_images = {n: int(t.table["n_held_out"].iloc[0]) for n, t in tables.items()}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "zoos": {
+            zoo.scores.name: {
+                "source": zoo.scores.source,
+                "n_models": len(zoo.accuracy),
+                "held_out_accuracy": [float(zoo.accuracy.min()), float(zoo.accuracy.max())],
+                "kendall_with_accuracy_drawn_again": ceiling(zoo, n_images[zoo.scores.name]),
+            }
+            for zoo in zoos
+        },
+        "labels": labels,
+        "columns": columns.names,
+        "interval": f"{CONFIDENCE:.0%}, bootstrap over zoos and over checkpoints",
+        "rankers": [report_line(line, zoos) for line in [nested(lines, zoos), *lines]],
+        "sets": sets,
+        "topology_adds": added,
+        "clean": [report_line(line, clean) for line in on_clean_labels(made[SHIPPED], zoos, clean)],
+        "single": [
+            report_line(line, zoos)
+            for line in [*singles(columns, zoos)[:20], *singles(marks, beside)]
+        ],
+        "regret": regret(full, zoos),
+        "card": make_card(tables, columns, labels, described).model_dump(),
+    }
+
+
+TABLES: Final = (
+    ("ranker", "rankers"),
+    ("measure set", "sets"),
+    ("audited against clean labels", "clean"),
+    ("single measure", "single"),
+)
+
+
 def show(report: Mapping[str, Any]) -> None:
     """Print the tables."""
-    names = report["zoos"]
+    names = list(report["zoos"])
     head = "".join(f"{name[:9]:>10}" for name in names)
-    columns = f"{'mean':>7} {'95% interval':>14} {'worst':>6} {'family':>7}"
-    for title, key in (
-        ("ranker", "rankers"),
-        ("measure set", "sets"),
-        ("single measure", "single"),
-    ):
-        print(f"\n{title:38}{head}{columns}")
+    for title, key in TABLES:
+        print(f"\n{title:38}{head}   mean   95% interval  worst family")
         for row in report[key]:
             cells = "".join(f"{row['kendall'][name]:10.2f}" for name in names)
             ends = f"{row['lower']:.2f} … {row['upper']:.2f}"
-            name = row.get("set", row["ranker"])
             print(
-                f"{name[:37]:38}{cells}{row['mean']:7.3f} {ends:>14} {row['worst']:6.2f} "
-                f"{row['worst_within']:7.2f}"
+                f"{row.get('set', row['ranker'])[:37]:38}{cells}{row['mean']:7.3f} {ends:>14} "
+                f"{row['worst']:6.2f} {row['worst_within']:6.2f}"
             )
     added = report["topology_adds"]
     if added:
         print(
             f"\ntopology adds {added['mean']:+.3f} [{added['lower']:+.3f}, {added['upper']:+.3f}]"
         )
-    print(f"\n{'card, sources left out':38}{head}")
-    for key in ("kendall", "coverage", "apart", "right"):
-        cells = "".join(
-            f"{zoo[key]:10.2f}" if zoo[key] is not None else " " * 10
-            for zoo in report["card"]["zoos"]
-        )
-        print(f"{key:38}{cells}")
-    for measure in report["card"]["measures"]:
-        print(f"  {measure['name']:44}{measure['coefficient']:8.3f}  {measure['group']}")
+    print(f"\n{'the card, sources left out':38}{head}")
+    card = report["card"]
+    for key in ("kendall", "kendall_within", "coverage", "apart", "right"):
+        known = {zoo["name"]: zoo[key] for zoo in card["zoos"]}
+        cells = (" " * 10 if known[n] is None else f"{known[n]:10.2f}" for n in names)
+        print(f"{key:38}{''.join(cells)}")
+    print(f"\nfamily weighs {card['within']}, half width {card['half_width']}, gap {card['gap']}")
+    for measure in sorted(card["measures"], key=lambda m: -abs(m["coefficient"])):
+        print(f"  {measure['name']:46}{measure['coefficient']:8.3f}  {measure['group']}")
 
 
 def main() -> None:
     """Judge every ranker, and write the card."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--zoos", type=Path, default=Path(__file__).parent / "zoos")
-    parser.add_argument("--labels", choices=["as_trained", "clean"], default=AS_TRAINED)
+    parser.add_argument("--labels", choices=[AS_TRAINED, CLEAN], default=AS_TRAINED)
     parser.add_argument("--set", choices=list(SETS), default="all", help="measures to use")
     parser.add_argument("--card", type=Path, help="write the card here")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -312,31 +283,11 @@ def main() -> None:
     tables = read_zoo_tables(chosen.zoos)
     columns = columns_of(tables)
     columns = columns.only(columns.of_set(chosen.set))
-    zoos = [read_known(zoo, columns, chosen.labels) for zoo in tables.values()]
-    lines = []
-    for name, make in candidates(columns).items():
-        print(f"{name} …", file=sys.stderr, end="\r")
-        lines.append(judge(name, make, zoos))
-    full = next(line for line in lines if line.ranker == SHIPPED)
-    lines = sorted(lines, key=lambda line: -line.mean)
-    sets, added = measure_sets(columns, zoos, full)
-    card = make_card(tables, columns, chosen.labels, "")
-    report = {
-        "date": datetime.date.today().isoformat(),
-        "zoos": [zoo.scores.name for zoo in zoos],
-        "sources": {zoo.scores.name: zoo.scores.source for zoo in zoos},
-        "labels": chosen.labels,
-        "n_columns": len(columns.names),
-        "rankers": [report_line(line, zoos) for line in [nested(lines, zoos), *lines]],
-        "sets": sets,
-        "topology_adds": added,
-        "single": [report_line(line, zoos) for line in singles(columns, zoos)[:15]],
-        "card": card.model_dump(),
-    }
+    report = report_of(tables, columns, chosen.labels, "")
     if chosen.card:
-        ranking.save_card(card, chosen.card)
+        ranking.save_card(ranking.load_card(report["card"]), chosen.card)
     if chosen.json:
-        json.dump(report, sys.stdout, indent=1, ensure_ascii=False)
+        json.dump(report, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
         print()
     else:
         show(report)

@@ -7,8 +7,9 @@ import pytest
 
 from audit.ranking.scores import ZooScores, known_zoo, normal_scores
 from benchmarks.ranker_agreement import dawid_skene, kemeny, spectral
+from benchmarks.ranker_judging import judge, nested
 from benchmarks.ranker_zoos import Columns
-from benchmarks.rankers import by_source, candidates, grid, judge, nested
+from benchmarks.rankers import by_source, candidates, grid
 
 N = 24
 SKILL = np.array([1.5, 1.0, -1.0, 0.0, 0.0])
