@@ -13,7 +13,10 @@ from audit.cli.options import as_json, folder_argument
 
 @click.command("rank")
 @folder_argument
-@click.option("--card", help="Rank by this calibrator card (a shipped name or a file).")
+@click.option(
+    "--card",
+    help="Rank by this calibrator card (a shipped name or a file), or by none: 'none'.",
+)
 @click.option("--abstain", is_flag=True, help="Outside the card's domain, rank nothing.")
 @click.option(
     "--leave-out",
@@ -34,7 +37,8 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
 
     With a card, the card ranks, without any held-out accuracy. Otherwise, where `correlate` has
     read held-out accuracies, a model of them ranks (each checkpoint by a model that never saw it);
-    where it has not, the measures' declared directions do.
+    where it has not, the shipped card does, or, without most of its measures or with --card none,
+    the measures' declared directions.
 
     JSON: {"schema": 1, "ranking": [{"predicted_rank", "checkpoint", "score", "lower", "upper",
     "tied_with": [names], "doubt": [kinds]}], "about": {"mode", "score_is", "confidence", "notes",

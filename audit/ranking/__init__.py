@@ -13,6 +13,7 @@ from audit.ranking.cards import (
     save_card,
     shipped_cards,
 )
+from audit.ranking.copies import rank_networks
 from audit.ranking.estimator import GeneralizationRanker
 from audit.ranking.learning import learning_curve
 from audit.ranking.order import RANKING_COLUMNS, rank_intervals, ranking_frame
@@ -24,6 +25,7 @@ __all__ = [
     "GeneralizationRanker",
     "Ranking",
     "rank_table",
+    "rank_networks",
     "rank_by_directions",
     "rank_by_card",
     "Card",

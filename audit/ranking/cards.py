@@ -1,9 +1,11 @@
 """Calibrator cards: what a ranker learnt, as plain JSON that anyone can read and share.
 
 A card of kind "order" ranks within any zoo: every measure becomes normal scores of its ranks
-among the checkpoints compared, and the score is their weighted sum. A card of kind "accuracy"
-carries the coefficients of a `GeneralizationRanker` and predicts accuracies on the data set it
-was fitted for. Loading a card checks numbers and names, and runs no code.
+among the checkpoints compared and among those of the same family, and the score is their weighted
+sum. A card of kind "accuracy" carries the coefficients of a `GeneralizationRanker` and predicts
+accuracies on the data set it was fitted for. Loading a card checks numbers and names, and runs no
+code. Version 2 of the format added `within`, `gap`, a measure's `group` and what is known of each
+zoo; files of version 1 mean what they meant.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy import stats
 
 from audit.errors import DataError, StoreError, unknown_name
-from audit.statistics.result import Values, numeric_column
+from audit.ranking.scores import column_or_gaps, zoo_scores
+from audit.ranking.weighing import combined
+from audit.statistics.result import Values
 
 FORMAT: Final = "genaudit-calibrator-card"
+#: The shipped card that ranks where no accuracy is known and no other card is named.
+DEFAULT_CARD: Final = "default"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,6 +60,8 @@ class CardMeasure(Scaled):
         fill: Value of a gap after the logarithm (kind "accuracy").
         missing: The 0/1 column that says the measure is missing, where gaps were seen (kind
             "accuracy").
+        group: Measures of one group stand in for each other where one is missing (kind "order");
+            "" is a group of its own.
     """
 
     name: str
@@ -64,14 +71,32 @@ class CardMeasure(Scaled):
     logarithmic: bool = False
     fill: Finite = 0.0
     missing: Scaled | None = None
+    group: str = ""
 
 
 class CardZoo(_Plain):
-    """A zoo a card was fitted on, and the card's τ there when it is left out (or its part is)."""
+    """A zoo a card was fitted on, and what the card does there when its source is left out.
+
+    Attributes:
+        name: Of the zoo.
+        n_models: Its checkpoints.
+        kendall: τ of a card that was fitted without it (or, with one zoo, without the part).
+        source: Its data source; zoos of one source are left out together.
+        kendall_within: The least τ within one of its families, likewise.
+        coverage: Share of its checkpoints that lie inside their 90% intervals, whose width was
+            taken from the other sources.
+        apart: Share of its pairs that are told apart at 90%, by a gap from the other sources.
+        right: Share of those that are ordered rightly.
+    """
 
     name: str
     n_models: int = Field(ge=2)
     kendall: Finite | None = None
+    source: str = ""
+    kendall_within: Finite | None = None
+    coverage: Finite | None = None
+    apart: Finite | None = None
+    right: Finite | None = None
 
 
 class Card(_Plain):
@@ -83,6 +108,10 @@ class Card(_Plain):
         target: The column predicted.
         intercept: Added to the weighted sum.
         half_width: Half width of the interval per confidence, as text: {"0.9": 0.8}.
+        gap: Per confidence, the difference of scores from which on one checkpoint is said to be
+            better than another; without one, checkpoints whose intervals do not overlap are.
+        within: Weight of a checkpoint's place within its family, the rest going to its place
+            within the zoo (kind "order").
         measures: The measures used.
         zoos: The zoos fitted on.
         held_out_by: What was left out for scores and widths: "zoos", "families", "checkpoints".
@@ -90,12 +119,14 @@ class Card(_Plain):
     """
 
     format: Literal["genaudit-calibrator-card"] = "genaudit-calibrator-card"
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
     name: str
     kind: Literal["order", "accuracy"]
     target: str = "held_out_accuracy"
     intercept: Finite = 0.0
     half_width: dict[Confidence, Positive] = Field(min_length=1)
+    gap: dict[Confidence, Positive] = Field(default_factory=dict)
+    within: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     measures: list[CardMeasure] = Field(min_length=1)
     zoos: list[CardZoo] = Field(min_length=1)
     held_out_by: str = ""
@@ -115,6 +146,14 @@ class Card(_Plain):
             )
         return next(w for c, w in self.half_width.items() if float(c) == enough[0])
 
+    def gap_at(self, confidence: float) -> float | None:
+        """Difference of scores that tells two checkpoints apart; None where the card has none.
+
+        It is never more than two half widths: intervals that do not overlap tell them apart too.
+        """
+        enough = [(float(c), gap) for c, gap in self.gap.items() if float(c) >= confidence - 1e-9]
+        return min(min(enough)[1], 2 * self.width_at(confidence)) if enough else None
+
 
 class Domain(NamedTuple):
     """How far a table lies outside what a card was fitted on.
@@ -123,10 +162,12 @@ class Domain(NamedTuple):
         excess: Per measure outside, how far its median lies beyond the card's range, in widths
             of that range (measures that are positive throughout: on a logarithmic scale).
         missing: Measures of the card that the table does not have.
+        share: Share of the card's weight that the table's measures carry, in [0, 1].
     """
 
     excess: dict[str, float]
     missing: list[str]
+    share: float = 1.0
 
     @property
     def inside(self) -> bool:
@@ -138,6 +179,8 @@ class Domain(NamedTuple):
             return "inside the card's domain"
         parts = [f"{m} by {e:.2g} widths of its range" for m, e in self.excess.items()]
         parts += [f"{m} is missing" for m in self.missing]
+        if self.missing:
+            parts.append(f"the others carry {self.share:.0%} of the weight")
         return "outside the card's domain: " + ", ".join(parts)
 
 
@@ -223,17 +266,17 @@ def domain_of(card: Card, table: pd.DataFrame) -> Domain:
     """How far a table lies outside a card's domain."""
     excess, missing = {}, []
     for measure in card.measures:
-        known = np.empty(0)
-        if measure.name in table.columns:
-            values = numeric_column(table, measure.name)
-            known = values[np.isfinite(values)]
+        values = column_or_gaps(table, measure.name)
+        known = values[~np.isnan(values)]
         if not len(known):
             missing.append(measure.name)
             continue
         beyond = _beyond(float(np.median(known)), measure.lower, measure.upper)
         if beyond > 0:
             excess[measure.name] = beyond
-    return Domain(excess, missing)
+    weight = sum(abs(m.coefficient) for m in card.measures)
+    lost = sum(abs(m.coefficient) for m in card.measures if m.name in missing)
+    return Domain(excess, missing, 1 - lost / weight if weight else float(not missing))
 
 
 def _beyond(value: float, lower: float, upper: float) -> float:
@@ -259,25 +302,15 @@ def check_versions(card: Card, versions: Mapping[str, str]) -> None:
             )
 
 
-def normal_scores(values: Values) -> Values:
-    """Van der Waerden scores Φ⁻¹((rank − ½) / n) of the values that are known; 0 elsewhere.
-
-    Example:
-        >>> normal_scores(np.array([10.0, 30.0, np.nan, 20.0])).round(2).tolist()
-        [-0.97, 0.97, 0.0, 0.0]
-    """
-    known = ~np.isnan(values)
-    scores = np.zeros(len(values))
-    if known.any():
-        ranks = stats.rankdata(values[known])
-        scores[known] = stats.norm.ppf((ranks - 0.5) / known.sum())
-    return scores
-
-
 def order_scores(card: Card, table: pd.DataFrame) -> Values:
-    """Scores of a card of kind "order": weighted normal scores of the measures that are there."""
-    score = np.full(len(table), card.intercept)
-    for measure in card.measures:
-        if measure.name in table.columns:
-            score += measure.coefficient * normal_scores(numeric_column(table, measure.name))
-    return score
+    """Scores of a card of kind "order": weighted normal scores within the zoo and the family.
+
+    What a checkpoint lacks is stood in for by the measures it has (see `combined`).
+    """
+    names = [m.name for m in card.measures]
+    known = ~np.isnan(np.column_stack([column_or_gaps(table, name) for name in names]))
+    weights = np.array([m.coefficient for m in card.measures])
+    labels = [m.group or f"\0{m.name}" for m in card.measures]
+    groups = np.unique(labels, return_inverse=True)[1]
+    scores = zoo_scores(table, names).mixed(card.within)
+    return np.asarray(card.intercept + combined(scores, known, weights, groups))

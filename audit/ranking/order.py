@@ -38,7 +38,11 @@ def rank_intervals(lower: Values, upper: Values) -> np.ndarray:
 
 
 def ranking_frame(
-    checkpoints: Sequence[str], score: Values, lower: Values, upper: Values
+    checkpoints: Sequence[str],
+    score: Values,
+    lower: Values,
+    upper: Values,
+    gap: float | None = None,
 ) -> pd.DataFrame:
     """The ranking, best first, with the checkpoints that each one cannot be told apart from.
 
@@ -47,17 +51,21 @@ def ranking_frame(
         score: Higher is better, shape (n,).
         lower: Lower ends of the scores' intervals.
         upper: Upper ends.
+        gap: Where it is known from pairs, the difference of scores from which on one checkpoint
+            is certainly better than another. An interval says where one checkpoint lies; two
+            that overlap a little may still be told apart. By default the intervals decide.
 
     Returns:
         Columns predicted_rank, checkpoint, score, lower, upper, tied_with (names as
         `audit.plugin.names.join_names` joins them).
     """
-    overlap = (lower[:, None] <= upper[None, :]) & (lower[None, :] <= upper[:, None])
+    low, high = (lower, upper) if gap is None else (score - gap / 2, score + gap / 2)
+    overlap = (low[:, None] <= high[None, :]) & (low[None, :] <= high[:, None])
     np.fill_diagonal(overlap, False)
     names = np.asarray([str(name) for name in checkpoints], dtype=object)
     by_score = np.lexsort((names.astype(str), -score))
     tied = [join_names(names[j] for j in by_score if overlap[i, j]) for i in range(len(names))]
-    columns = (rank_intervals(lower, upper), names, score, lower, upper, tied)
+    columns = (rank_intervals(low, high), names, score, lower, upper, tied)
     frame = pd.DataFrame(dict(zip(RANKING_COLUMNS, columns, strict=True)))
     frame = frame.iloc[by_score].sort_values("predicted_rank", kind="stable")
     return frame.reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The ranking of a whole table: by a fitted ranker where accuracies are known, else by votes."""
+"""The ranking of a whole table: fitted where accuracies are known, else by a card or by votes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from audit.errors import DataError
 from audit.plugin.names import split_names
 from audit.ranking.calibration import rank_by_card
-from audit.ranking.cards import Card
+from audit.ranking.cards import Card, check_versions, domain_of
 from audit.ranking.fitted import MIN_KNOWN, MIN_KNOWN_WITH_CARD, rank_fitted, usable
 from audit.ranking.zero_shot import checkpoint_names, rank_by_directions
 from audit.statistics.result import HELD_OUT, numeric_column
 
 ZERO_SHOT: Final = "zero-shot by declared directions"
 BY_CARD: Final = "zero-shot by card"
+#: A card that nobody asked for ranks where the table's measures carry this share of its weight.
+LEAST_SHARE: Final = 0.5
 
 
 class Ranking(NamedTuple):
@@ -85,7 +88,9 @@ def rank_table(
     more known accuracies, or 3 or more and a `prior`, a `GeneralizationRanker` is fitted: each
     known checkpoint is predicted by a ranker that never saw its accuracy (nor, of 8 or more and
     where there is a column `family`, any of its family, unless told otherwise), each other one by
-    a ranker fitted on all known ones. With fewer, the declared directions of the measures vote.
+    a ranker fitted on all known ones. With fewer, the prior ranks alone where the table has the
+    measures of half its weight or more, in its versions; else the declared directions of the
+    measures vote.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
@@ -95,8 +100,9 @@ def rank_table(
         owners: The measure that each column belongs to, for the votes: a measure has one vote,
             however many columns it has.
         card: A calibrator card to rank by.
-        prior: A calibrator card that a fitted ranker starts from. One that does not suit the
-            table (other versions, none of its measures) is left out, and the notes say so.
+        prior: A calibrator card that a fitted ranker starts from, and that ranks alone where
+            accuracies are too few. One that does not suit the table (other versions, none of its
+            measures) is left out, and the notes say so.
         versions: The version of each measure, held against the card's.
         abstain: Outside the card's domain, say so and leave every checkpoint tied.
         leave_out: What folds leave out where there are families: whole families, as for
@@ -131,6 +137,14 @@ def rank_table(
         )
     if known.any():
         notes.append(f"{known.sum()} known accuracies are too few to fit: {least} needed")
+    if prior is not None:
+        why_not = _why_not(prior, table, versions or {})
+        if not why_not:
+            found = _by_card(table, prior, versions, confidence, abstain)
+            found.about["notes"][:0] = notes
+            return found
+        if why_not not in notes:
+            notes.append(why_not)
     votes = {m: directions.get(m, "none") for m in measures}
     ranking = rank_by_directions(table, votes, owners=owners, confidence=confidence, seed=seed)
     voters = [m for m, direction in votes.items() if direction != "none"]
@@ -142,6 +156,21 @@ def rank_table(
         "notes": notes,
     }
     return Ranking(ranking, about)
+
+
+def _why_not(card: Card, table: pd.DataFrame, versions: Mapping[str, str]) -> str:
+    """Why a card that nobody asked for does not rank a table; empty when it does."""
+    share = domain_of(card, table).share
+    if share < LEAST_SHARE:
+        return (
+            f"card {card.name!r} does not rank: the table's measures carry {share:.0%} of its "
+            f"weight, {LEAST_SHARE:.0%} needed"
+        )
+    try:
+        check_versions(card, versions)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _by_card(
@@ -173,6 +202,7 @@ def _by_card(
         "score_is": score_is[card.kind],
         "measures": [m.name for m in card.measures],
         "confidence": confidence,
+        "gap": None if abstained else card.gap_at(confidence),
         "inside_domain": domain.inside,
         "outside_by": domain.excess,
         "missing": domain.missing,

@@ -39,8 +39,8 @@ def better_than(ranking: pd.DataFrame, reference: str) -> list[str]:
         reference: The checkpoint to beat.
 
     Returns:
-        Names whose whole interval lies above the reference's, best first; empty means the gate
-        is shut.
+        Names with a higher score that are not tied with the reference, best first; empty means
+        the gate is shut.
 
     Raises:
         ConfigError: The reference is not in the ranking.
@@ -48,9 +48,10 @@ def better_than(ranking: pd.DataFrame, reference: str) -> list[str]:
     known = ranking["checkpoint"].astype(str)
     if reference not in set(known):
         raise unknown_name("checkpoint", reference, known)
-    upper = float(ranking.loc[known == reference, "upper"].iloc[0])
-    above = ranking[ranking["lower"] > upper].sort_values("score", ascending=False)
-    return [str(name) for name in above["checkpoint"]]
+    row = ranking[known == reference].iloc[0]
+    tied = str(row["tied_with"]).split(";")
+    above = ranking[(ranking["score"] > row["score"]) & ~known.isin(tied)]
+    return [str(name) for name in above.sort_values("score", ascending=False)["checkpoint"]]
 
 
 def kendall_scorer(estimator: Any, X: Any, y: Any) -> float:

@@ -16,10 +16,13 @@ from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
 from audit.folder.result import optional_table
 from audit.folder.tables import doubts_of, read_measures, wide_frame
+from audit.ranking.cards import DEFAULT_CARD
 from audit.statistics import MIN_FAMILIES
 
-#: The shipped card that fitted rankers start from.
-PRIOR: Final = "default"
+#: The shipped card that ranks where accuracies are too few, and that fitted rankers start from.
+PRIOR: Final = DEFAULT_CARD
+#: In place of a card: no prior, and votes by declared directions where accuracies are too few.
+NO_CARD: Final = "none"
 #: What decides this stage's table, of `audit`'s source.
 SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py")
 
@@ -40,8 +43,9 @@ def rank_folder(
     Args:
         folder: Where `measure` wrote.
         card: A calibrator card to rank by, shipped (by name) or a file; no accuracy is used then.
-            By default the accuracies that `correlate` found fit a ranker, or, where they are too
-            few, the measures vote in their declared directions.
+            By default the accuracies that `correlate` found fit a ranker; where they are too few
+            the prior ranks, or, where the table lacks most of its measures, the measures vote in
+            their declared directions. "none": neither a card nor a prior.
         prior: The card that a fitted ranker starts from; None: from nothing.
         abstain: Outside the card's domain, leave every checkpoint tied.
         leave_out: What the ranker that predicts a checkpoint has not seen: its family or itself.
@@ -55,8 +59,8 @@ def rank_folder(
     wide = wide_frame(measures, optional_table(folder / ACCURACIES))
     if wide.empty:
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
-    chosen = ranking.load_card(card) if card is not None else None
-    start = ranking.load_card(prior) if prior is not None and chosen is None else None
+    chosen = ranking.load_card(card) if card not in (None, NO_CARD) else None
+    start = ranking.load_card(prior) if prior is not None and card is None else None
     inputs = stage_digest(
         SOURCES,
         declared=record["measures"],

@@ -1,4 +1,4 @@
-"""Ranking without any held-out accuracy: every measure votes in its declared direction."""
+"""Ranking without any held-out accuracy: measures vote in their declared directions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from scipy import stats
 
 from audit.errors import DataError
 from audit.ranking.order import ranking_frame
+from audit.ranking.scores import copy_groups
 from audit.statistics.result import expected_sign, numeric_column
 
-#: With fewer voters than this their disagreement says nothing about their error.
+#: With fewer independent votes than this their disagreement says nothing about their error.
 MIN_VOTERS: Final = 3
 
 
@@ -29,17 +30,18 @@ def rank_by_directions(
     """Rank checkpoints by the declared directions of their measures.
 
     A column gives each checkpoint its normalised rank in [0, 1], 1 for the best in the declared
-    direction, ties sharing the middle. The score is the mean over measures of the mean over a
-    measure's columns (itself and its parts); a checkpoint is scored by the measures it has. The
-    interval is the percentile interval over resampled measures: it says how far they disagree,
-    not how far all of them may be wrong together. With fewer than 3 measures it is [0, 1], so
-    that every checkpoint is tied with every other.
+    direction, ties sharing the middle. A measure's vote is the mean over its columns (itself and
+    its parts), and near copies have one vote together: measures whose votes on these checkpoints
+    correlate to 0.95 or more (see `copy_groups`). The score is the mean of the votes; a
+    checkpoint is scored by those it has. The interval is the percentile interval over resampled
+    votes: it says how far they disagree, not how far all of them may be wrong together. With
+    fewer than 3 votes it is [0, 1], so that every checkpoint is tied with every other.
 
     Args:
         table: One row per checkpoint, column `checkpoint` or the index names it.
         directions: "higher", "lower" or "none" per column; "none" does not vote.
         owners: The measure that each column belongs to; a column without one is a measure itself.
-        n_bootstrap: Resamples of the measures.
+        n_bootstrap: Resamples of the votes.
         confidence: Of the intervals.
         seed: Of the resamples.
 
@@ -49,8 +51,8 @@ def rank_by_directions(
     Raises:
         DataError: No measure of the table has a direction and varies.
     """
-    votes, voters = _votes(table, directions, owners or {})
-    if not voters:
+    votes = _votes(table, directions, owners or {})
+    if not votes.shape[1]:
         raise DataError(
             "ranking without held-out accuracies needs a measure with direction 'higher' or "
             "'lower' that differs between checkpoints; found none: measure more, or give "
@@ -72,8 +74,8 @@ def checkpoint_names(table: pd.DataFrame) -> list[str]:
 
 def _votes(
     table: pd.DataFrame, directions: Mapping[str, str], owners: Mapping[str, str]
-) -> tuple[np.ndarray, list[str]]:
-    """Votes in [0, 1], shape (checkpoints, measures), NaN where a measure has none to give."""
+) -> np.ndarray:
+    """Votes in [0, 1], shape (checkpoints, votes), NaN where there is none to give."""
     by_measure: dict[str, list[np.ndarray]] = {}
     for column, direction in directions.items():
         sign = expected_sign(direction, "")
@@ -87,8 +89,11 @@ def _votes(
         vote = (ranks - 1) / (len(known) - 1)
         by_measure.setdefault(owners.get(column, column), []).append(vote)
     if not by_measure:
-        return np.empty((len(table), 0)), []
-    return np.column_stack([_mean(votes) for votes in by_measure.values()]), list(by_measure)
+        return np.empty((len(table), 0))
+    alone = np.column_stack([_mean(votes) for votes in by_measure.values()])
+    groups = copy_groups(np.where(np.isnan(alone), 0.5, alone))
+    shared = [_mean(list(alone[:, groups == group].T)) for group in np.unique(groups)]
+    return np.column_stack(shared)
 
 
 def _mean(votes: list[np.ndarray]) -> np.ndarray:
@@ -103,7 +108,7 @@ def _mean(votes: list[np.ndarray]) -> np.ndarray:
 def _bounds(
     votes: np.ndarray, n_bootstrap: int, confidence: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile intervals of the scores over resampled measures."""
+    """Percentile intervals of the scores over resampled votes."""
     n_models, n_voters = votes.shape
     if n_voters < MIN_VOTERS:
         return np.zeros(n_models), np.ones(n_models)

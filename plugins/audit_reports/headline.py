@@ -14,6 +14,10 @@ MODES: Final = {
         "a ranker was fitted on the checkpoints whose held-out accuracy is known; each of them "
         "was predicted by a ranker that never saw it{left_out}"
     ),
+    "zero-shot by card": (
+        "no held-out accuracy was used; a card weighs the measures' ranks among these checkpoints "
+        "as it learned on other zoos"
+    ),
     "zero-shot": (
         "no held-out accuracy was used; each measure votes by the direction its authors declare "
         "(higher or lower is better)"

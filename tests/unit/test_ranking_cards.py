@@ -18,7 +18,7 @@ from audit.ranking import (
     save_card,
     shipped_cards,
 )
-from audit.ranking.cards import normal_scores
+from audit.ranking.scores import normal_scores
 
 
 def zoo(seed=0, n=30, shift=0.0):
@@ -94,6 +94,53 @@ def test_out_of_domain_says_by_how_much_and_abstains_when_asked(card):
     assert (silent.table["predicted_rank"] == 1).all()
 
 
+def test_a_card_of_format_version_1_is_read_and_ranks_as_it_did(card, tmp_path):
+    old = card.model_dump(exclude={"gap", "within"}) | {"format_version": 1}
+    old["measures"] = [{k: v for k, v in m.items() if k != "group"} for m in old["measures"]]
+    old["zoos"] = [{k: z[k] for k in ("name", "n_models", "kendall")} for z in old["zoos"]]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    loaded = load_card(tmp_path / "old.json")
+    new = zoo(9)
+    expected = sum(
+        m["coefficient"] * normal_scores(new[m["name"]].to_numpy()) for m in old["measures"]
+    )
+    ranked = rank_table(new, card=loaded).table.set_index("checkpoint")["score"]
+    assert ranked[new["checkpoint"]].to_numpy() == pytest.approx(expected)
+
+
+def test_a_card_says_what_it_did_on_each_zoo_left_out(card):
+    for told in card.zoos:
+        assert 0 <= told.coverage <= 1
+        assert 0 < told.apart < 1
+        assert told.right > 0.9
+    assert card.gap_at(0.9) <= 2 * card.width_at(0.9)
+
+
+def test_a_card_weighs_families_and_leaves_sources_out_whole():
+    zoos = {str(k): zoo(k).assign(family=[f"f{i % 3}" for i in range(30)]) for k in range(4)}
+    sources = {"0": "a", "1": "a", "2": "b", "3": "c"}
+    fitted = fit_card(zoos, MEASURES, name="test", sources=sources)
+    assert fitted.held_out_by == "sources"
+    assert [told.source for told in fitted.zoos] == ["a", "a", "b", "c"]
+    assert all(told.kendall_within <= 1 for told in fitted.zoos)
+
+
+def test_near_copies_stand_in_for_each_other():
+    zoos = {str(k): zoo(k).assign(twin=lambda t: t["good"] * 2, good3=lambda t: t["good"] ** 3)
+            for k in range(3)}  # fmt: skip
+    fitted = fit_card(zoos, ["good", "twin", "bad"], name="test")
+    groups = {m.name: m.group for m in fitted.measures}
+    assert groups["good"] == groups["twin"] != ""
+    assert groups["bad"] == ""
+    new = zoo(9).assign(twin=lambda t: t["good"] * 2)
+    whole, few = (rank_table(t, card=fitted) for t in (new, new.drop(columns="twin")))
+    scores = [r.table.set_index("checkpoint")["score"].sort_index() for r in (whole, few)]
+    assert scores[0].to_numpy() == pytest.approx(scores[1].to_numpy())
+    assert few.about["notes"][0].startswith(
+        "outside the card's domain: twin is missing, the others"
+    )
+
+
 def test_a_card_refuses_another_version_of_its_measures(card):
     with pytest.raises(DataError) as error:
         rank_table(zoo(5), card=card, versions={"good": "3"})
@@ -150,7 +197,8 @@ def test_an_order_card_is_not_a_ranker(card):
     [
         ({"format": "other"},
          "card {path} needs \"format\": \"genaudit-calibrator-card\"; found 'other'"),
-        ({"format_version": 2}, "card {path} is not a card: format_version: Input should be 1"),
+        ({"format_version": 3},
+         "card {path} is not a card: format_version: Input should be 1 or 2"),
         ({"measures": []}, "card {path} is not a card: measures: List should have at least 1 item "
                            "after validation, not 0"),
         ({"code": "import os"},

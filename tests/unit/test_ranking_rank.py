@@ -12,10 +12,12 @@ from audit.ranking import (
     RANKING_COLUMNS,
     GeneralizationRanker,
     better_than,
+    fit_card,
     kendall_scorer,
     learning_curve,
     rank_by_directions,
     rank_intervals,
+    rank_networks,
     rank_table,
     ranking_frame,
     select,
@@ -133,6 +135,63 @@ def test_columns_of_one_measure_have_one_vote_together():
     pd.testing.assert_frame_equal(once, thrice)
 
 
+def test_near_copies_have_one_vote_together():
+    table = zoo(12, seed=3)
+    rng = np.random.default_rng(0)
+    for name in ("c", "d", "e"):
+        table[name] = rng.normal(size=12)
+    votes = dict.fromkeys("acde", "higher")
+    table["a2"] = table["a"] + 1e-6 * rng.normal(size=12)
+    once = rank_by_directions(table, votes)
+    pd.testing.assert_frame_equal(rank_by_directions(table, votes | {"a2": "higher"}), once)
+
+
+def card_of(measures=("a", "b"), n=3):
+    zoos = {f"z{seed}": zoo(30, seed) for seed in range(n)}
+    versions = dict.fromkeys(measures, "1")
+    return fit_card(zoos, measures, name="usual", versions=versions)
+
+
+def test_without_accuracies_a_card_ranks_where_the_table_has_most_of_its_measures():
+    table, card = zoo().drop(columns="held_out_accuracy"), card_of()
+    by_card = rank_table(table, directions=DIRECTIONS, prior=card)
+    assert by_card.about["mode"] == "zero-shot by card 'usual'"
+    pd.testing.assert_frame_equal(by_card.table, rank_table(table, card=card).table)
+    votes = rank_table(table[["checkpoint", "c"]], directions=DIRECTIONS, prior=card)
+    assert votes.about["mode"] == "zero-shot by declared directions"
+    assert votes.about["notes"] == [
+        "card 'usual' does not rank: the table's measures carry 0% of its weight, 50% needed"
+    ]
+    newer = rank_table(table, directions=DIRECTIONS, prior=card, versions={"a": "2"})
+    assert newer.about["mode"] == "zero-shot by declared directions"
+    assert newer.about["notes"] == [
+        "card 'usual' was fitted on a version 1; the table holds version 2: measure again, or use "
+        "another card"
+    ]
+
+
+def test_known_accuracies_go_before_the_card():
+    about = rank_table(zoo(), directions=DIRECTIONS, prior=card_of()).about
+    assert about["mode"] == "fitted, cross-validated"
+
+
+def test_one_network_under_two_names_is_ranked_once_and_tied():
+    table = zoo(12).drop(columns="held_out_accuracy")
+    twice = pd.concat([table, table.iloc[[4, 4]].assign(checkpoint=["x", "y"])])
+    networks = [*range(12), 4, 4]
+    found = rank_networks(twice, networks, card=card_of())
+    rows = found.table.set_index("checkpoint")
+    assert rows.loc[["c4", "x", "y"], "score"].nunique() == 1
+    assert {"x", "y"} <= set(rows.loc["c4", "tied_with"].split(";"))
+    alone = rank_table(table, card=card_of()).table.set_index("checkpoint")["score"]
+    assert rows["score"].drop(["x", "y"]).sort_index().equals(alone.sort_index())
+    assert found.about["notes"] == [
+        "the same network under several names is ranked once, and tied: x is c4, y is c4"
+    ]
+    different = rank_networks(table, [None] * 12, card=card_of())
+    pd.testing.assert_frame_equal(different.table, rank_table(table, card=card_of()).table)
+
+
 def test_constant_measures_do_not_vote_and_no_vote_is_an_error():
     table = zoo().assign(a=1.0)
     with pytest.raises(DataError) as error:
@@ -248,6 +307,11 @@ def test_select_gate_and_scorer():
     assert select(ranking, 2) == ["y", "z"]
     assert select(ranking, 1, with_ties=True) == ["y", "z"]
     assert better_than(ranking, "x") == ["y"]
+    names, score = ["x", "y", "z"], np.array([1.0, 7, 6])
+    by_gap = ranking_frame(names, score, score - 9, score + 9, gap=2.0)
+    assert better_than(by_gap, "x") == ["y", "z"]
+    assert by_gap["predicted_rank"].tolist() == [1, 1, 3]
+    assert by_gap["tied_with"].tolist() == ["z", "y", ""]
     assert better_than(ranking, "y") == []
     with pytest.raises(ConfigError, match="unknown checkpoint 'w'"):
         better_than(ranking, "w")
