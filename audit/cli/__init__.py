@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "rank": "audit.cli.rank",
     "report": "audit.cli.report",
     "fit-card": "audit.cli.fit_card",
+    "zoo": "audit.cli.zoo",
     "units": "audit.cli.units",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from audit.cli import EXIT_ERROR, EXIT_PARTIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
     from audit.plugin import AuditResult
+
+#: Characters of a line on a terminal.
+WIDTH: Final = 100
 
 
 def plain(value: Any) -> Any:
@@ -63,22 +67,85 @@ def print_table(frame: pd.DataFrame, rows: int | None = None) -> None:
 
 def print_ranking(frame: pd.DataFrame, rows: int = 10) -> None:
     """Print the head of a ranking, with the number of ties in place of their names."""
-    shown = frame.drop(columns="tied_with")
-    if "doubt" in shown and not (shown["doubt"] != "").any():
-        shown = shown.drop(columns="doubt")
-    shown["tied_with"] = [
-        f"{len(str(names).split(';'))} others" if isinstance(names, str) and names else "none"
-        for names in frame["tied_with"]
-    ]
-    print_table(shown, rows)
+    texts: dict[str, list[str]] = {
+        "rank": [str(rank) for rank in frame["predicted_rank"]],
+        "checkpoint": [str(name) for name in frame["checkpoint"]],
+        "score": [_number(score) for score in frame["score"]],
+        "interval": _intervals(frame["lower"], frame["upper"]),
+        "tied with": [_counted(names) for names in frame["tied_with"]],
+    }
+    if "doubt" in frame and (frame["doubt"] != "").any():
+        texts["doubt"] = [str(doubt) for doubt in frame["doubt"]]
+    print_columns(texts, rows, left=("checkpoint", "doubt"))
+
+
+def _counted(names: Any) -> str:
+    """How many names there are in a cell that joins them."""
+    if not isinstance(names, str) or not names:
+        return "none"
+    n_names = len(names.split(";"))
+    return f"{n_names} other{'s' if n_names > 1 else ''}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def _intervals(lower: Iterable[float], upper: Iterable[float]) -> list[str]:
+    ends = zip(lower, upper, strict=True)
+    return [f"[{_number(low)}, {_number(high)}]" for low, high in ends]
+
+
+def print_columns(
+    texts: Mapping[str, Sequence[str]], rows: int, left: Sequence[str] = (), width: int = WIDTH
+) -> None:
+    """Print columns of text side by side within a width; the last one is folded where it is long.
+
+    Args:
+        texts: Heading → cells.
+        rows: So many are printed, and how many more there are.
+        left: Headings of the columns that stand at the left; the others stand at the right.
+        width: Of a line, in characters; a line is longer only where the other columns fill it.
+    """
+    *others, last = texts
+    widths = {name: max(map(len, [name, *texts[name][:rows]])) for name in others}
+    room = max(width - sum(size + 2 for size in widths.values()), 16)
+    n_rows = len(texts[last])
+    for row in range(-1, min(rows, n_rows)):
+        cells = {name: name if row < 0 else texts[name][row] for name in texts}
+        start = "".join(
+            (cells[name].ljust if name in left else cells[name].rjust)(widths[name]) + "  "
+            for name in others
+        )
+        for number, line in enumerate(textwrap.wrap(cells[last], room) or [""]):
+            click.echo(((start if number == 0 else " " * len(start)) + line).rstrip())
+    if rows < n_rows:
+        click.echo(f"… and {n_rows - rows} more")
 
 
 def print_correlations(frame: pd.DataFrame, rows: int = 12) -> None:
     """Print the measures that go with the target most, by the size of Kendall's τ."""
-    wanted = ("measure", "n_models", "kendall", "kendall_lower", "kendall_upper", "verdict")
-    columns = [column for column in wanted if column in frame]
     order = frame["kendall"].abs().sort_values(ascending=False, na_position="last").index
-    print_table(frame.loc[order, columns], rows)
+    frame = frame.loc[order]
+    texts = {
+        "measure": [str(name) for name in frame["measure"]],
+        "models": [str(n) for n in frame["n_models"]],
+        "τ": [_number(value) for value in frame["kendall"]],
+        "interval": _intervals(frame["kendall_lower"], frame["kendall_upper"]),
+        "verdict": [str(verdict) for verdict in frame["verdict"]],
+    }
+    print_columns(texts, rows, left=("measure", "verdict"))
+
+
+def print_advice(result: AuditResult) -> None:
+    """Print what to do with a ranking."""
+    from audit.ranking.advice import advice
+
+    fitted = str(result.run["ranking"].get("mode", "")).startswith("fitted")
+    tied = [name for name in str(result.ranking["tied_with"].iloc[0] or "").split(";") if name]
+    known = None if fitted or result.held_out.empty else result.held_out
+    for sentence in advice(result.ranking, tied, known):
+        click.echo(textwrap.fill(sentence, WIDTH, break_on_hyphens=False))
 
 
 def print_result(result: AuditResult, as_json: bool) -> None:
@@ -113,8 +180,9 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     measures = result.measures
     rest = measures[(measures["status"] != "ok") & (measures["measure"] != ALL_MEASURES)]
     if len(rest):
-        shown = "; ".join(list(dict.fromkeys(rest["reason"].astype(str)))[:2])
-        click.echo(f"\n{len(rest)} numbers do not exist, such as: {shown}")
+        shown = next(iter(dict.fromkeys(rest["reason"].astype(str))))
+        text = f"{len(rest)} numbers do not exist (measures.csv says why), such as: {shown}"
+        click.echo("\n" + textwrap.fill(text, WIDTH, break_on_hyphens=False))
     if result.run.get("overlap"):
         click.echo()
         tell_overlap(result.run["overlap"])
@@ -124,6 +192,9 @@ def print_result(result: AuditResult, as_json: bool) -> None:
         click.echo(f"\nfailed: {name}: {reason}")
     click.echo()
     print_reports(result)
+    if not result.ranking.empty:
+        click.echo()
+        print_advice(result)
 
 
 def tell_overlap(overlap: dict[str, Any] | None) -> None:
@@ -148,9 +219,9 @@ def print_checkpoint_notes(result: AuditResult, most: int = 8) -> None:
     """Print what was chosen or converted on the way, those that hold of most checkpoints first."""
     found = sorted(result.checkpoint_notes.items(), key=lambda item: -len(item[1]))
     for number, (note, names) in enumerate(found[:most]):
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        shown = f"note on {', '.join(names[:3])}{more}: {note}"
-        click.echo(shown if number else f"\n{shown}")
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        text = textwrap.fill(f"note on {names[0]}{more}: {note}", WIDTH, break_on_hyphens=False)
+        click.echo(text if number else f"\n{text}")
     if len(found) > most:
         click.echo(f"… and {len(found) - most} more notes, in run.json")
 

@@ -226,6 +226,19 @@ class EngineConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
+class RankingConfig(_Strict):
+    """`[ranking]`: how `run` ranks.
+
+    Attributes:
+        card: A calibrator card, shipped (by name) or a file, to rank by although accuracies are
+            known: they are then what the ranking is judged by. None: see `rank_folder`.
+        abstain: Outside the card's domain, leave every checkpoint tied.
+    """
+
+    card: str | None = None
+    abstain: bool = Field(default=False, strict=True)
+
+
 class AuditConfig(_Strict):
     """An `audit.toml`, read and checked: everything that decides an audit's numbers, and reports.
 
@@ -238,6 +251,7 @@ class AuditConfig(_Strict):
         held_out: Known accuracies, or None.
         reports: What is written of it.
         engine: Where tasks run, unless `RunOptions` says otherwise.
+        ranking: How checkpoints are ranked.
         seed: Of every random choice.
         base: The folder that relative paths start from.
     """
@@ -248,6 +262,7 @@ class AuditConfig(_Strict):
     held_out: HeldOutConfig | None = None
     reports: ReportsConfig = ReportsConfig()
     engine: EngineConfig = EngineConfig()
+    ranking: RankingConfig = RankingConfig()
     seed: int = Field(default=0, ge=0, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 
@@ -262,6 +277,12 @@ class AuditConfig(_Strict):
     def dataset_options(self) -> dict[str, Any]:
         """The dataset plugin's options; `root` made absolute."""
         return self.located(self.dataset.options, ("root",))
+
+    @property
+    def card(self) -> str | Path | None:
+        """The card to rank by: a shipped one's name, or an absolute path."""
+        named = self.ranking.card
+        return self.path(named) if named is not None and named.endswith(".json") else named
 
     def located(self, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
         """Options with the paths among them, by their names, made absolute."""

@@ -86,7 +86,7 @@ def run(
     if audited and has_table:
         correlate_folder(folder)
     if audited:
-        rank_folder(folder)
+        rank_folder(folder, study.config.card, abstain=study.config.ranking.abstain)
     return report_folder(folder, study.reporters)
 
 

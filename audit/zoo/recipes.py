@@ -1,4 +1,4 @@
-"""A factorial grid of recipes, one checkpoint file for each.
+"""A recipe: how one checkpoint is trained, and the files that come of it.
 
 Beside every `NAME.safetensors` lies `NAME.json`: the recipe, the file's digest, and the accuracies
 on both splits. A recipe whose two files are there and match is not trained again.
@@ -7,11 +7,10 @@ on both splits. A recipe whose two files are there and match is not trained agai
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -19,93 +18,112 @@ from audit.errors import CheckpointError
 from audit.folder.csv_files import write_csv
 from audit.network.weights import file_digest
 
-if TYPE_CHECKING:
-    pass
-
 #: Changes whenever the same recipe would train another network.
-ZOO_VERSION: Final = "1"
+ZOO_VERSION: Final = "2"
+
+Axis = Literal[
+    "label_noise",
+    "train_share",
+    "augmentation",
+    "weight_decay",
+    "batch_size",
+    "learning_rate",
+    "dropout",
+    "optimizer",
+    "epochs",
+    "stop_at_loss",
+]
+#: How names of checkpoints call an axis.
+_SHORT: Final[dict[str, str]] = {
+    "label_noise": "noise",
+    "train_share": "share",
+    "augmentation": "aug",
+    "weight_decay": "decay",
+    "batch_size": "batch",
+    "learning_rate": "lr",
+    "dropout": "drop",
+    "optimizer": "",
+    "epochs": "epochs",
+    "stop_at_loss": "stop",
+}
+
+#: The axes that decide the training set; they come first in a checkpoint's name.
+_OF_IMAGES: Final = ("label_noise", "train_share")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one checkpoint is trained.
+    """How one checkpoint is trained; `audit.zoo.tasks.Training` says what the settings mean.
 
     Attributes:
-        model: Architecture, by timm name.
-        label_noise: Share of training labels replaced by another class, in [0, 1).
-        augmentation: Whether images are shifted, turned and noised at random.
-        weight_decay: Of AdamW.
-        batch_size: Images per step.
-        epochs: Passes over the training split.
-        learning_rate: Peak of a one-cycle schedule.
-        side: Height and width of the input, in pixels.
-        seed: Of the weights, the order of images, the noise and the augmentation.
-        dataset: Name of the dataset plugin.
-        dataset_options: Its options.
+        task: Name of the task.
+        architecture: In the checkpoint's name.
+        model: Model reference.
+        model_args: Its arguments.
+        axes: The settings that the task varies.
     """
 
+    task: str
+    architecture: str
     model: str
+    model_args: dict[str, Any]
+    axes: tuple[str, ...]
+    side: int
+    channels: int
+    epochs: int
     label_noise: float
     augmentation: bool
     weight_decay: float
     batch_size: int
-    epochs: int
     learning_rate: float
-    side: int
+    dropout: float
+    train_share: float
+    optimizer: str
+    stop_at_loss: float
     seed: int
-    dataset: str
-    dataset_options: dict[str, Any]
 
     @property
     def name(self) -> str:
         """Of the checkpoint: the architecture and its place in the grid."""
-        return (
-            f"{self.model}-noise{self.label_noise:g}-aug{int(self.augmentation)}"
-            f"-decay{self.weight_decay:g}-batch{self.batch_size}"
-        )
+        settings = [self._called(axis) for axis in _SHORT if axis in self.axes]
+        return "-".join([self.architecture, *settings])
+
+    def _called(self, axis: str) -> str:
+        value = getattr(self, axis)
+        return f"{_SHORT[axis]}{value if isinstance(value, str) else f'{float(value):g}'}"
+
+    @property
+    def siblings(self) -> str:
+        """A glob of the names of all checkpoints of this architecture and training set."""
+        own = [self._called(axis) for axis in _OF_IMAGES if axis in self.axes]
+        return "-".join([self.architecture, *own, "*"])
+
+    @property
+    def variant(self) -> str:
+        """Of the training images: which labels and which share of them it was trained on."""
+        return f"noise{self.label_noise:g}-share{self.train_share:g}"
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
         """The axes of the grid, as columns `hp.*`."""
-        return {
-            "hp.model": self.model,
-            "hp.label_noise": self.label_noise,
-            "hp.augmentation": int(self.augmentation),
-            "hp.weight_decay": self.weight_decay,
-            "hp.batch_size": self.batch_size,
-        }
+        values = {axis: getattr(self, axis) for axis in self.axes}
+        plain = {a: int(v) if isinstance(v, bool) else v for a, v in values.items()}
+        return {"hp.architecture": self.architecture, **{f"hp.{a}": v for a, v in plain.items()}}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrainTask:
-    """A recipe and the folder its files go to: plain data, to be sent to another process."""
+    """A recipe and the task's folder: plain data, to be sent to another process.
+
+    Attributes:
+        recipe: What to train.
+        folder: Of the task: `data/` holds its images, `zoo/` its checkpoints.
+        device: "cpu" or "cuda".
+    """
 
     recipe: Recipe
     folder: Path
-
-
-def factorial_grid(
-    models: Sequence[str],
-    label_noise: Sequence[float],
-    augmentation: Sequence[bool],
-    weight_decay: Sequence[float],
-    batch_size: Sequence[int],
-    **fixed: Any,
-) -> list[Recipe]:
-    """Every combination of the five axes; `fixed` are the recipe's other fields."""
-    return [
-        Recipe(
-            model=model,
-            label_noise=noise,
-            augmentation=augment,
-            weight_decay=decay,
-            batch_size=batch,
-            **fixed,
-        )
-        for model, noise, augment, decay, batch in itertools.product(
-            models, label_noise, augmentation, weight_decay, batch_size
-        )
-    ]
+    device: str = "cpu"
 
 
 def is_trained(task: TrainTask) -> bool:
@@ -121,17 +139,22 @@ def is_trained(task: TrainTask) -> bool:
         return False
 
 
+def known_of(task: TrainTask) -> dict[str, Any]:
+    """What the file beside a trained checkpoint says."""
+    return dict(json.loads(files_of(task)[1].read_text("utf-8")))
+
+
 def held_out_table(tasks: Sequence[TrainTask], path: Path) -> pd.DataFrame:
     """Collect the zoo's held-out accuracies and hyperparameters into a CSV, and return it."""
     rows = []
     for task in tasks:
-        known = json.loads(files_of(task)[1].read_text("utf-8"))
+        known = known_of(task)
         rows.append(
             {
                 "checkpoint": task.recipe.name,
                 "held_out_accuracy": known["held_out_accuracy"],
                 "n_held_out": known["n_held_out"],
-                "family": task.recipe.model,
+                "family": task.recipe.architecture,
                 **task.recipe.hyperparameters,
             }
         )
@@ -142,10 +165,15 @@ def held_out_table(tasks: Sequence[TrainTask], path: Path) -> pd.DataFrame:
 
 def files_of(task: TrainTask) -> tuple[Path, Path]:
     """The weights file and the recipe beside it."""
-    name = task.recipe.name
-    return task.folder / f"{name}.safetensors", task.folder / f"{name}.json"
+    name, zoo = task.recipe.name, task.folder / "zoo"
+    return zoo / f"{name}.safetensors", zoo / f"{name}.json"
+
+
+def initial_file(task: TrainTask) -> Path:
+    """The weights before training: all recipes of an architecture start from the same."""
+    return task.folder / "init" / f"{task.recipe.architecture}.safetensors"
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON holds it."""
-    return {"version": ZOO_VERSION, **dataclasses.asdict(recipe)}
+    return {"version": ZOO_VERSION, **dataclasses.asdict(recipe), "axes": list(recipe.axes)}

@@ -1,15 +1,17 @@
 """Letters drawn with the fonts that come inside matplotlib, held out by font.
 
 Fonts of one design (its slopes and weights) are of one family, and a family is in one split alone,
-so that no held-out image is of a design that was trained on. Each drawing is a little turned,
-scaled, sheared and shifted, by its own name and the seed. White on black, one channel.
+so that no held-out image is of a design that was trained on. Letters may be of any script: a font
+that lacks one of them is left out, with its family where no font of it is left. Each drawing is a
+little turned, scaled, sheared and shifted, by its own name and the seed. White on black, one
+channel.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,21 +53,24 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
 
     Args:
         split: "train" or "held_out".
-        options: `letters`, one class each, by default twelve that are easily confused;
+        options: `letters`, one class each, by default twelve that are easily confused, of any
+            script, such as "αβγδεζηθκλμν";
             `images_per_font`, default 8; `side` in pixels, default 36; `held_out_rate`, the share
             of font families that is held out, default 0.5; `seed`, default 0.
 
     Raises:
-        ConfigError: An unknown option, a value that cannot be used, or matplotlib is missing.
+        ConfigError: An unknown option, a value that cannot be used, letters that no two families
+            of fonts have, or matplotlib is missing.
     """
     refuse_unknown("glyphs", options, OPTIONS)
     letters = _letters(options.get("letters", "abcdeghnopqu"))
     per_font = _whole(options, "images_per_font", 8, 1)
     side = _whole(options, "side", 36, 8)
     seed = _whole(options, "seed", 0, 0)
-    families = _families(split, options.get("held_out_rate", 0.5), seed)
+    rate = _rate(options.get("held_out_rate", 0.5))
     folder = _font_folder()
-    fonts = [font for family in families for font in FAMILIES[family]]
+    known = _families_with(letters, folder)
+    fonts = [font for family in _families(split, rate, seed, known) for font in known[family]]
     names = [
         f"{letter}/{font}/{number}"
         for letter in letters
@@ -85,7 +90,7 @@ def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
 
 def _letters(value: Any) -> tuple[str, ...]:
     """The letters, each once."""
-    if isinstance(value, str) and value.isascii() and value.isalnum() and len(set(value)) > 1:
+    if isinstance(value, str) and value.isalnum() and len(set(value)) > 1:
         return tuple(sorted(set(value)))
     raise ConfigError(
         "glyphs: letters must be a string of 2 or more different letters or digits; "
@@ -103,11 +108,16 @@ def _whole(options: Mapping[str, Any], option: str, default: int, least: int) ->
     return value
 
 
-def _families(split: Split, rate: Any, seed: int) -> list[str]:
+def _rate(value: Any) -> float:
+    """The share of families that is held out."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ConfigError(f"glyphs: held_out_rate must be between 0 and 1; found {value!r}")
+    return float(value)
+
+
+def _families(split: Split, rate: float, seed: int, known: Iterable[str]) -> list[str]:
     """The font families of one split; each split has at least one."""
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-        raise ConfigError(f"glyphs: held_out_rate must be between 0 and 1; found {rate!r}")
-    shuffled = sorted(FAMILIES, key=lambda family: shuffle_key(seed, family))
+    shuffled = sorted(known, key=lambda family: shuffle_key(seed, family))
     n_held_out = min(max(1, round(rate * len(shuffled))), len(shuffled) - 1)
     return sorted(shuffled[:n_held_out] if split == "held_out" else shuffled[n_held_out:])
 
@@ -116,6 +126,37 @@ def _font_folder() -> Path:
     """Where matplotlib keeps its fonts."""
     matplotlib = import_optional("glyphs", "matplotlib", "glyphs")
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+def _families_with(letters: Iterable[str], folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """Families and those of their fonts that have every letter; of ASCII letters, all of them.
+
+    Raises:
+        ConfigError: Fewer than two families have them, so that one split would be empty.
+    """
+    wanted = frozenset(map(ord, letters))
+    if max(wanted) < 128:
+        return FAMILIES
+    having = {
+        family: tuple(font for font in fonts if wanted <= _code_points(folder / f"{font}.ttf"))
+        for family, fonts in FAMILIES.items()
+    }
+    known = {family: fonts for family, fonts in having.items() if fonts}
+    if len(known) < 2:
+        raise ConfigError(
+            f"glyphs: letters = {''.join(letters)!r} leaves a split without fonts: two or more "
+            f"families must have every letter, and {', '.join(known) or 'none'} does; leave out "
+            "the letters that few fonts have"
+        )
+    return known
+
+
+@functools.lru_cache(maxsize=64)
+def _code_points(path: Path) -> frozenset[int]:
+    """The characters that a font has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(path)).get_charmap())
 
 
 @functools.lru_cache(maxsize=64)

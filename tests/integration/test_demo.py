@@ -13,23 +13,19 @@ from programs import run_program, start_program
 from safetensors import safe_open
 
 from audit.runs.config import RunOptions
-from audit.zoo.demo import demo, zoo_recipes
-from audit.zoo.recipes import factorial_grid
+from audit.zoo.demo import demo
+from audit.zoo.tasks import Task, read_task
 
 TABLES = ("measures.csv", "units.parquet", "accuracies.csv", "correlations.csv", "ranking.csv")
 
-GRID = {
-    "models": ("test_resnet",),
-    "label_noise": (0.0, 0.4),
-    "augmentation": (False,),
-    "weight_decay": (0.0,),
-    "batch_size": (64, 128),
-    "epochs": 1,
-    "learning_rate": 3e-3,
-    "side": 24,
-    "seed": 0,
-    "dataset": "digits",
-    "dataset_options": {},
+TASK = {
+    "name": "four",
+    "about": "digits, decay × batch size",
+    "source": "digits",
+    "dataset": {"name": "digits"},
+    "training": {"side": 24, "epochs": 1},
+    "axes": {"weight_decay": [0.0, 0.3], "batch_size": [64, 128]},
+    "architectures": [{"model": "test_resnet"}],
 }
 
 SCRIPT = f"""
@@ -37,12 +33,12 @@ import sys
 from pathlib import Path
 from audit.runs.config import RunOptions
 from audit.zoo.demo import demo
-from audit.zoo.recipes import factorial_grid
+from audit.zoo.tasks import Task
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     options = RunOptions(output=out, cache=out / "cache", workers=2, device="cpu", progress=False)
-    demo(options, factorial_grid(**{GRID!r}))
+    demo(options, Task(**{TASK!r}))
 """
 
 
@@ -51,20 +47,22 @@ def folder(tmp_path_factory):
     """A finished demonstration."""
     out = tmp_path_factory.mktemp("demo")
     options = RunOptions(output=out, cache=out / "cache", workers=0, device="cpu", progress=False)
-    demo(options, factorial_grid(**GRID))
+    demo(options, Task(**TASK))
     return out
 
 
-def test_the_shipped_zoo_is_a_factorial_grid():
-    recipes = zoo_recipes()
-    frame = pd.DataFrame([recipe.hyperparameters for recipe in recipes])
-    assert len(frame) == len({recipe.name for recipe in recipes}) >= 16
-    assert frame["hp.model"].nunique() >= 3
-    n_cells = 1
-    for column in frame:
-        assert frame[column].nunique() >= 2
-        n_cells *= frame[column].nunique()
-    assert len(frame.drop_duplicates()) == n_cells
+def test_the_shipped_zoo_has_one_training_set_and_needs_no_package_that_is_optional():
+    recipes = read_task("demo").recipes()
+    assert len({recipe.name for recipe in recipes}) == len(recipes) >= 24
+    assert len({recipe.variant for recipe in recipes}) == 1
+    assert len({recipe.architecture for recipe in recipes}) >= 3
+    assert read_task("demo").dataset["pictures"] == "scikit-learn"
+
+
+def test_the_ranking_uses_no_accuracy_and_is_judged_by_those_that_are_known(folder):
+    run = json.loads((folder / "run.json").read_text())
+    assert run["ranking"]["mode"] == "zero-shot by card 'default'"
+    assert len(pd.read_csv(folder / "correlations.csv"))
 
 
 def test_checkpoints_lie_beside_their_recipes(folder):
@@ -80,8 +78,8 @@ def test_checkpoints_lie_beside_their_recipes(folder):
 
 def test_measures_come_from_the_training_split_alone(folder):
     run = json.loads((folder / "run.json").read_text())
-    assert run["dataset"]["n_images"] < 1797
-    assert "split" not in run["dataset"]["options"]
+    assert run["dataset"]["n_images"] == 899
+    assert run["dataset"]["options"]["path"].endswith("train-noise0-share1.npz")
 
 
 def test_again_trains_nothing_and_changes_no_byte(folder, monkeypatch):
@@ -92,11 +90,11 @@ def test_again_trains_nothing_and_changes_no_byte(folder, monkeypatch):
         raise AssertionError("a network was built although everything is there")
 
     monkeypatch.setattr("audit.measuring.checkpoint.CheckpointView._network", refuse)
-    monkeypatch.setattr("audit.zoo.demo.train", refuse)
+    monkeypatch.setattr("audit.zoo.training.train", refuse)
     options = RunOptions(
         output=folder, cache=folder / "cache", workers=0, device="cpu", progress=False
     )
-    demo(options, factorial_grid(**GRID))
+    demo(options, Task(**TASK))
     assert {name: (folder / name).read_bytes() for name in TABLES} == before
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 

@@ -15,7 +15,6 @@ ORDINARY = {"json": "the format; pydantic's `mode` as well"}
 #: (file, word) → why the word stands there.
 ALLOWED = {
     ("audit/runs/config.py", "local"): "the default engine: some engine has to be the default",
-    ("audit/zoo/demo.py", "digits"): "the data of the demonstration",
     ("audit/statistics/result.py", "train_accuracy"): "a column of held-out tables",
     ("audit/correlation/foreign_table.py", "train_accuracy"): "that column in foreign tables",
     ("audit/conformance/views.py", "arrays"): "the checkpoint of a view of arrays in memory",

@@ -365,9 +365,9 @@ def test_planned_passes_count_what_a_reducer_runs_by_itself_once_for_all_who_sha
     assert planned_passes([entry_of(costly), entry_of(costly), entry_of(passes=1.0)]) == 2.4
 
 
-def test_all_measures_that_need_no_gradients_take_five_passes_at_most():
+def test_all_measures_that_need_no_gradients_take_six_and_a_half_passes_at_most():
     entries = [entry for entry in installed().measures.values() if entry.cost != "backward"]
-    assert planned_passes(entries) <= 5
+    assert planned_passes(entries) <= 6.5
 
 
 def test_a_plain_sample_comes_before_what_is_altered_however_declared():

@@ -1,0 +1,68 @@
+"""A small network in the manner of VGG: no shortcut anywhere, as no small one comes with timm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+
+
+class PlainConvolutions(nn.Module):
+    """Stages of 3 × 3 convolutions, each with a normaliser and a ReLU, and a linear classifier.
+
+    Halving between stages is by maximum. Source: Simonyan & Zisserman, "Very deep convolutional
+    networks for large-scale image recognition", ICLR 2015, in a width for small images.
+
+    Args:
+        num_classes: Outputs.
+        in_chans: Channels of the input.
+        widths: Channels of each stage.
+        depth: Convolutions per stage.
+        drop_rate: Dropout before the classifier.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        widths: Sequence[int] = (16, 32, 64),
+        depth: int = 2,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        stages = []
+        channels = in_chans
+        for width in widths:
+            stage: list[nn.Module] = []
+            for _ in range(depth):
+                stage.append(ConvNormAct(channels, width, 3, act_layer=nn.ReLU))
+                channels = width
+            stage.append(nn.MaxPool2d(2))
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.Sequential(*stages)
+        self.drop = nn.Dropout(drop_rate)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores of each class: (n, channels, height, width) → (n, classes)."""
+        pooled: Tensor = self.stages(images).mean(dim=(2, 3))
+        scores: Tensor = self.head(self.drop(pooled))
+        return scores
+
+
+def plain_convolutions(
+    num_classes: int = 10,
+    in_chans: int = 3,
+    widths: Sequence[int] = (16, 32, 64),
+    depth: int = 2,
+    drop_rate: float = 0.0,
+) -> nn.Module:
+    """Build `PlainConvolutions`: the reference `audit.zoo.networks:plain_convolutions`."""
+    return PlainConvolutions(num_classes, in_chans, widths, depth, drop_rate)
+
+
+def device_of(name: str) -> str:
+    """The device that "auto" means here; any other name means itself."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
