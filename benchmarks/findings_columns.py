@@ -24,7 +24,7 @@ BASELINES: Final = (
 )
 #: One or two of every other kind, the ones that others found best.
 OTHERS: Final = (
-    *("mixup_accuracy", "dbi_mixup", "logme", "path_norm", "parameter_norm"),
+    *("altered_accuracy", "mixup_accuracy", "dbi_mixup", "logme", "path_norm", "parameter_norm"),
     *("pacbayes_flatness_magnitude", "sharpness_magnitude", "normalised_margin.input"),
     *("label_smoothness", "neural_collapse.nc1", "gradient_coherence", "heavy_tail.alpha"),
 )

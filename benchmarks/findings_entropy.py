@@ -204,8 +204,9 @@ def relatives_section(findings: Findings) -> str:
     for stem in WITH_FILTRATION:
         first, second = variants(stem)
         places = (first, f"{first}.last", second, f"{second}.last")
-        rows.append([code(stem), *(cell(findings.judged, c, "kendall") for c in places)])
-    for stem in OF_DIAGRAMS:
+        if findings.known(places):
+            rows.append([code(stem), *(cell(findings.judged, c, "kendall") for c in places)])
+    for stem in findings.known(OF_DIAGRAMS):
         ends = (cell(findings.judged, c, "kendall") for c in (stem, f"{stem}.last"))
         rows.append([code(stem), NONE, NONE, *ends])
     within = [
@@ -381,6 +382,8 @@ def estimator_section(findings: Findings) -> str:
                     NONE if stem == "feature_entropy" else pooled_text(difference),
                 ]
             )
+    absent = [code(s) for s in ENTROPIES if not findings.known(variants(s))]
+    lacking = f" These tables do not hold {listed(absent)}." if absent else ""
     return f"""## Which estimator, which resolution, how many images
 
 {
@@ -396,7 +399,7 @@ def estimator_section(findings: Findings) -> str:
         )
     }
 
-"As used" is with the sign that the other sources give.
+"As used" is with the sign that the other sources give.{lacking}
 
 {_images(findings)}"""
 

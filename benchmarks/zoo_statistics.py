@@ -8,6 +8,7 @@ computed again.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ SEED: Final = 0
 CONFIDENCE: Final = 0.95
 N_BOOTSTRAP: Final = 1000
 #: Parts into which checkpoints are split for the jackknife.
-N_BLOCKS: Final = 12
+N_BLOCKS: Final = 10
 #: Fewer checkpoints than these give no jackknife.
 _MIN_BLOCKS: Final = 8
 
@@ -114,7 +115,11 @@ def baselines() -> list[str]:
 
 
 def statistics_of(
-    zoos: Mapping[str, ZooTable], main: Sequence[str], kept: Path | None = None
+    zoos: Mapping[str, ZooTable],
+    main: Sequence[str],
+    kept: Path | None = None,
+    *,
+    write: bool = True,
 ) -> pd.DataFrame:
     """One row per zoo, audit and measure column.
 
@@ -125,7 +130,8 @@ def statistics_of(
     Args:
         zoos: By name.
         main: Columns whose other statistics get an interval too (by a jackknife, which is slow).
-        kept: A file of such rows; rows of unchanged tables are taken from it, and it is written.
+        kept: A file of such rows; rows of unchanged tables are taken from it.
+        write: Whether to bring that file up to date; it then holds these zoos alone.
 
     Returns:
         Columns `COLUMNS`, numbers rounded.
@@ -139,13 +145,12 @@ def statistics_of(
                 rows.append(found)
                 continue
             rows.append(_zoo_rows(zoo, labels, main).assign(zoo=name, digest=digest))
-            if kept is not None:
-                _write(pd.concat(rows, ignore_index=True), kept)
-    frame = pd.concat(rows, ignore_index=True)
-    if kept is None:
-        return frame.reindex(columns=list(COLUMNS)).round(DIGITS)
-    _write(frame, kept)
-    return pd.read_csv(kept)
+            if kept is not None and write:  # a run that is cut short loses one zoo
+                _write(pd.concat([known, *rows], ignore_index=True), kept)
+    frame = pd.concat(rows, ignore_index=True).reindex(columns=list(COLUMNS))
+    if kept is not None and write:
+        _write(frame, kept)
+    return pd.read_csv(io.StringIO(_csv(frame)))
 
 
 def audits_of(zoo: ZooTable) -> list[Labels]:
@@ -160,9 +165,13 @@ def table_of(zoo: ZooTable, labels: Labels = "as_trained") -> pd.DataFrame:
     return table.assign(**{column: numeric_column(table, column) for column in zoo.measures})
 
 
+def _csv(frame: pd.DataFrame) -> str:
+    rounded = frame.reindex(columns=list(COLUMNS)).round(DIGITS)
+    return rounded.to_csv(index=False, lineterminator="\n")
+
+
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    text = frame.reindex(columns=list(COLUMNS)).round(DIGITS).to_csv(index=False)
-    write_atomically(path, text.encode())
+    write_atomically(path, _csv(frame).encode())
 
 
 def _digest(zoo: ZooTable, labels: Labels, main: Sequence[str]) -> str:
