@@ -16,22 +16,15 @@ from typing import Final
 import pandas as pd
 
 from audit.files import write_atomically
+from benchmarks.familywise import familywise
 from benchmarks.findings_columns import BASELINES, MAIN, TOPOLOGY, variants
-from benchmarks.findings_entropy import (
-    entropy_section,
-    estimator_section,
-    filtration_section,
-    layers_section,
-    relatives_section,
-)
+from benchmarks.findings_entropy import entropy_section, relatives_section
 from benchmarks.findings_figures import write_figures
-from benchmarks.findings_limits import adds_section, failures_section, untold_section
-from benchmarks.findings_overview import (
-    answer_section,
-    audits_section,
-    baselines_section,
-    zoos_section,
-)
+from benchmarks.findings_layers import estimator_section, filtration_section, layers_section
+from benchmarks.findings_limits import failures_section, untold_section
+from benchmarks.findings_marks import audits_section, baselines_section
+from benchmarks.findings_overview import answer_section, zoos_section
+from benchmarks.findings_votes import adds_section
 from benchmarks.findings_words import (
     Findings,
     cell,
@@ -41,7 +34,7 @@ from benchmarks.findings_words import (
     number,
     plural,
 )
-from benchmarks.pooling import familywise, pool_rows
+from benchmarks.pooling import pool_rows
 from benchmarks.zoo_statistics import DIGITS, STATISTICS, Zoos, read_zoos, statistics_of
 
 ROOT: Final = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from benchmarks.findings_columns import (
     WITH_FILTRATION,
     variants,
 )
-from benchmarks.findings_entropy import DEPTHS, depth_profile
+from benchmarks.findings_layers import DEPTHS, depth_profile
 from benchmarks.findings_words import Findings, number
 
 if TYPE_CHECKING:

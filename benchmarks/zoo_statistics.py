@@ -25,7 +25,7 @@ from audit.plugin.registry import installed
 from audit.statistics.partial import partial_from_matrix, within_draws
 from audit.statistics.result import HELD_OUT, codes_of, numeric_column, paired
 from audit.zoo.table import AS_TRAINED, CLEAN, Labels, ZooTable, read_zoo_tables
-from benchmarks.pooling import taus
+from benchmarks.familywise import taus
 
 #: Changes whenever the same table would give other rows.
 VERSION: Final = "1"

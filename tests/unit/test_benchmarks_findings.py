@@ -10,11 +10,11 @@ from scipy import stats
 
 from audit import statistics
 from audit.zoo.table import ZooTable, write_zoo_table
-from benchmarks import findings, pooling, zoo_statistics
-from benchmarks.findings_entropy import at_depth
+from benchmarks import familywise, findings, pooling, zoo_statistics
 from benchmarks.findings_figures import write_figures
-from benchmarks.findings_limits import left_out_votes, pool_of
+from benchmarks.findings_layers import at_depth
 from benchmarks.findings_overview import ceiling
+from benchmarks.findings_votes import left_out_votes, pool_of
 from benchmarks.findings_words import direction_said, learned, number, span
 
 COLUMNS = {
@@ -127,14 +127,14 @@ def test_taus_are_those_of_scipy():
     expected = [
         [stats.kendalltau(x[~np.isnan(x)], y[~np.isnan(x)]).statistic for y in Y.T] for x in X.T
     ]
-    np.testing.assert_allclose(pooling.taus(X, Y), expected, rtol=1e-6)
+    np.testing.assert_allclose(familywise.taus(X, Y), expected, rtol=1e-6)
 
 
 def test_taus_within_groups_are_those_of_one_family():
     rng = np.random.default_rng(1)
     x, y, family = rng.normal(size=20), rng.normal(size=20), np.arange(20) % 3
     table = pd.DataFrame({"m": x, "held_out_accuracy": y, "family": family})
-    ours = pooling.taus(x[:, None], y[:, None], family)[0, 0]
+    ours = familywise.taus(x[:, None], y[:, None], family)[0, 0]
     assert ours == pytest.approx(statistics.within_family_kendall(table, "m").value, rel=1e-6)
 
 
@@ -150,7 +150,7 @@ def test_partial_taus_are_those_of_the_statistics(zoos):
 def test_familywise_names_the_column_that_means_something(zoos):
     tables = [zoo_statistics.table_of(zoo) for zoo in zoos.main.values()]
     columns = ["augmentation_consistency", "random"]
-    frame = pooling.familywise(tables, zoos.sources, columns, 200).set_index("column")
+    frame = familywise.familywise(tables, zoos.sources, columns, 200).set_index("column")
     assert frame.loc["augmentation_consistency", "p_max"] == pytest.approx(1 / 201)
     assert frame.loc["random", "p_max"] > 0.05
     assert 0 < frame.attrs["threshold"] < 0.6
@@ -159,7 +159,7 @@ def test_familywise_names_the_column_that_means_something(zoos):
 def test_familywise_within_groups_permutes_within_them():
     y = np.array([1.0, 2.0, 3.0, 4.0])
     groups = np.array([0, 0, 1, 1])
-    drawn = pooling._permuted(y, groups, 50, np.random.default_rng(0))
+    drawn = familywise._permuted(y, groups, 50, np.random.default_rng(0))
     assert (drawn[:, 0] == y).all()
     assert set(drawn[:2].ravel()) == {1.0, 2.0}
 

@@ -12,7 +12,7 @@ import pytest
 from audit.errors import ConfigError
 from audit.plugin.registry import installed
 from audit.zoo.table import ZooTable
-from benchmarks import leaderboard, zoo_statistics
+from benchmarks import leaderboard, leaderboard_file, zoo_statistics
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example_measures" / "active_share.py"
@@ -95,7 +95,7 @@ def test_columns_join_the_same_checkpoints(zoos):
     zoo = zoos["digits"]
     known = {"measure": "mine", "direction": "higher", "judged": True}
     other = ZooTable("digits", zoo.table.assign(mine=1.0), {"measures": {"mine": known}})
-    joined = leaderboard.with_columns(zoo, other, ["mine"])
+    joined = leaderboard_file.with_columns(zoo, other, ["mine"])
     assert joined.measures == [*DIRECTIONS, "mine"]
     assert (joined.table["mine"] == 1.0).all()
 
@@ -106,7 +106,7 @@ def test_columns_refuse_checkpoints_of_another_training(zoos):
     other = ZooTable("digits", table, {"measures": {"mine": {}}})
     message = "^the checkpoints of digits are not those of its table: their held-out accuracies"
     with pytest.raises(ConfigError, match=message):
-        leaderboard.with_columns(zoo, other, ["mine"])
+        leaderboard_file.with_columns(zoo, other, ["mine"])
 
 
 def test_tasks_that_are_not_trained_are_named_with_the_command(tmp_path):
@@ -117,7 +117,7 @@ def test_tasks_that_are_not_trained_are_named_with_the_command(tmp_path):
         f"  genaudit zoo train shapes -o {tmp_path}\nor choose some of the others with --tasks"
     )
     with pytest.raises(ConfigError) as raised:
-        leaderboard.measured_by([], EXAMPLE, tmp_path, ["latin", "shapes"])
+        leaderboard_file.measured_by([], EXAMPLE, tmp_path, ["latin", "shapes"])
     assert str(raised.value) == expected
 
 
@@ -129,12 +129,12 @@ def test_file_of_one_measure_becomes_a_plugin(tmp_path):
         "    version='1', direction='higher', invariance='none', cost='weights'),)\n"
     )
     program = (
-        "import sys\nfrom pathlib import Path\nfrom benchmarks import leaderboard\n"
+        "import sys\nfrom pathlib import Path\nfrom benchmarks import leaderboard_file\n"
         "from audit.plugin.registry import installed\n"
         "for k, name in enumerate(sys.argv[2:]):\n"
         "    place = Path(sys.argv[1], str(k))\n"
-        "    leaderboard._PLUGIN = f'plugin_{k}'\n"
-        "    print([e.name for e in leaderboard.as_plugin(Path(name), place)])\n"
+        "    leaderboard_file.PLUGIN = f'plugin_{k}'\n"
+        "    print([e.name for e in leaderboard_file.as_plugin(Path(name), place)])\n"
         "assert {'mine', 'active_share', 'train_loss'} <= set(installed().measures)\n"
     )
     run = subprocess.run(
@@ -152,4 +152,4 @@ def test_file_of_one_measure_becomes_a_plugin(tmp_path):
 def test_file_that_is_missing_is_said_so(tmp_path):
     missing = tmp_path / "no.py"
     with pytest.raises(ConfigError, match=r"no\.py is no file; --measure needs a Python file"):
-        leaderboard.as_plugin(missing, tmp_path)
+        leaderboard_file.as_plugin(missing, tmp_path)
