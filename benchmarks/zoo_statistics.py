@@ -186,7 +186,7 @@ def _zoo_rows(zoo: ZooTable, labels: Labels, main: Sequence[str]) -> pd.DataFram
     table = table_of(zoo, labels)
     judged = judged_columns(zoo) if labels == AS_TRAINED else []
     others = [column for column in zoo.measures if column not in judged]
-    rows = pd.DataFrame([_short(table, column) for column in others])
+    rows = _short(table, others)
     if judged:
         full = correlation.correlate(
             table, measures=judged, directions=zoo.directions, n_bootstrap=N_BOOTSTRAP, seed=SEED
@@ -209,17 +209,19 @@ def _zoo_rows(zoo: ZooTable, labels: Labels, main: Sequence[str]) -> pd.DataFram
     )
 
 
-def _short(table: pd.DataFrame, column: str) -> dict[str, object]:
-    """τ over all checkpoints and within architectures, of a column that is not judged."""
-    tau = statistics.kendall(table, column)
-    within = statistics.within_family_kendall(table, column)
-    return {
-        "column": column,
-        "n_models": tau.n_models,
-        "kendall": tau.value,
-        "within_family_kendall": within.value,
-        "undefined": tau.reason.removeprefix("undefined: "),
-    }
+def _short(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """τ over all checkpoints and within architectures, of columns that are not judged."""
+    if not columns:
+        return pd.DataFrame()
+    X, y = table[list(columns)].to_numpy(float), table[[HELD_OUT]].to_numpy(float)
+    return pd.DataFrame(
+        {
+            "column": list(columns),
+            "n_models": (~np.isnan(X)).sum(axis=0),
+            "kendall": taus(X, y)[:, 0],
+            "within_family_kendall": taus(X, y, codes_of(table, ["family"]))[:, 0],
+        }
+    )
 
 
 def _bounds(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[float]]:
