@@ -203,13 +203,15 @@ def _images(findings: Findings) -> str:
     if not others:
         counts = sorted({images_of(z) for z in findings.zoos.main.values()} - {math.nan})
         said = listed([f"{n:.0f}" for n in counts if not math.isnan(n)]) or "some"
-        return (
-            f"**Number of images: cannot be told from these tables**, which hold one audit each "
-            f"({said} images of a class). From counts alone, plug-in entropies of so few births "
-            "are biased by up to two nats ([the measures](measures.md)). Tables of the same tasks "
-            "measured with another `images_per_class`, laid beside the others as "
-            "`TASK-images50.csv`, are picked up by the command below and compared here."
-        )
+        return f"""**Number of images: cannot be told from these tables**, which hold one audit \
+each ({said} images of a class). From counts alone, plug-in entropies of so few births are biased by up \
+to two nats ([the measures](measures.md)). To find out: give a copy of a task's file another \
+`images_per_class`, measure the same trained zoo with it, and lay the two files beside the others \
+as `TASK-imagesN.csv` and `.json`; they are then compared here.
+
+```console
+$ genaudit zoo measure ./TASK.toml --table FEWER     # a copy of audit/zoo/shipped/TASK.toml
+```"""
     rows = []
     for column in findings.known([*TOPOLOGY, "augmentation_consistency", "train_loss"]):
         for zoo in others:
@@ -235,19 +237,6 @@ def _images(findings: Findings) -> str:
         [code(c), z, f"{a:.0f}", number(t), f"{b:.0f}", number(u), number(s)]
         for c, z, a, t, b, u, s in sorted(rows)
     ]
-    return f"""### Number of images
-
-{
-        markdown(
-            (
-                "measure",
-                "zoo",
-                "images of a class",
-                "τ",
-                "images of a class",
-                "τ",
-                "τ between the two audits",
-            ),
-            text,
-        )
-    }"""
+    sizes = ("images of a class", "τ")
+    header = ("measure", "zoo", *sizes, *sizes, "τ between the two audits")
+    return f"### Number of images\n\n{markdown(header, text)}"
