@@ -50,6 +50,7 @@ class Design:
         self.known = known
         self.axes = [axis for axis in axes if known[axis].nunique(dropna=False) > 1]
         self.family = family
+        self._codes: dict[tuple[str, ...], Codes] = {}
 
     @cached_property
     def settings(self) -> Codes:
@@ -69,7 +70,9 @@ class Design:
         """Size and codes of the settings of every subset of at most so many axes."""
         for size in range(most + 1):
             for subset in combinations(self.axes, size):
-                yield size, codes_of(self.known, subset)
+                if subset not in self._codes:
+                    self._codes[subset] = codes_of(self.known, subset)
+                yield size, self._codes[subset]
 
     @cached_property
     def factors(self) -> list[str]:

@@ -1,12 +1,26 @@
-"""A small network in the manner of VGG: no shortcut anywhere, as no small one comes with timm."""
+"""A small network in the manner of VGG, as no small one comes with timm: no shortcut anywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from timm.layers import ConvNormAct
 from torch import Tensor, nn
+
+
+class _Convolution(nn.Module):
+    """A 3 × 3 convolution, a normaliser and a ReLU."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(n, in_channels, h, w) → (n, channels, h, w)."""
+        activations: Tensor = self.act(self.bn(self.conv(maps)))
+        return activations
 
 
 class PlainConvolutions(nn.Module):
@@ -37,7 +51,7 @@ class PlainConvolutions(nn.Module):
         for width in widths:
             stage: list[nn.Module] = []
             for _ in range(depth):
-                stage.append(ConvNormAct(channels, width, 3, act_layer=nn.ReLU))
+                stage.append(_Convolution(channels, width))
                 channels = width
             stage.append(nn.MaxPool2d(2))
             stages.append(nn.Sequential(*stage))
