@@ -178,7 +178,8 @@ def _relief(elevation: np.ndarray) -> np.ndarray:
     down, right = np.gradient(heights)
     lit = 0.5 + (right + down) / (6 * (right + down).std())
     rank = np.searchsorted(np.sort(heights, axis=None), heights) / heights.size
-    return np.floor(np.clip((rank + lit) / 2, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels: np.ndarray = np.floor(np.clip((rank + lit) / 2, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return levels
 
 
 @functools.cache

@@ -6,10 +6,10 @@ Each drawing is one of twelve shapes, whose corners lie on a circle or whose out
   uniform in 0.30 … 0.42 of the side, the turn uniform in ±15°.
 - Ground: a linear gradient of a random direction, smoothed noise, and `clutter` · 8 straight
   strokes of random grey levels below the shape.
-- Styles in training: `filled`, and `outlined` with a thick line; two fifths of them darker than the
-  ground, the others brighter.
-- Styles held out: `hatched`, filled with stripes of a random direction, and `dashed`, an outline
-  that is broken; half of them darker than the ground.
+- Styles in training: `filled`, and `outlined` with a line of 1/11 of the side; two fifths of
+  them darker than the ground, the others brighter.
+- Styles held out: `hatched`, filled with stripes of a random direction at full and half cover, and
+  `dashed`, an outline that is broken; half of them darker than the ground.
 - White noise of standard deviation 0.08 · `clutter` on every pixel.
 
 Drawn at four times the size and averaged. Grey, one channel.
@@ -69,7 +69,8 @@ def _drawing(
     cover = _cover(outlines, style, rng, fine)
     drawn = ground * (1 - cover) + level * cover
     small = drawn.reshape(side, _FINE, side, _FINE).mean((1, 3))
-    return small + 0.08 * clutter * rng.standard_normal((side, side))
+    levels: np.ndarray = small + 0.08 * clutter * rng.standard_normal((side, side))
+    return levels
 
 
 def _ground(rng: np.random.Generator, fine: int, clutter: float) -> np.ndarray:
@@ -150,7 +151,8 @@ def _outlines(shape: str) -> list[np.ndarray]:
 def _on_circle(radii: np.ndarray) -> np.ndarray:
     """Points at equal angles from the top on, at given distances."""
     angles = 2 * np.pi * np.arange(len(radii)) / len(radii) - np.pi / 2
-    return radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    points: np.ndarray = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return points
 
 
 def _crescent() -> np.ndarray:

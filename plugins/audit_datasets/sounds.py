@@ -84,7 +84,8 @@ def _spectrogram(wave: np.ndarray, side: int) -> np.ndarray:
     power = np.add.reduceat(magnitudes**2, places, axis=1)[:, :side]
     power /= np.maximum(np.diff(places), 1)
     decibels = 10 * np.log10(power + 1e-12 * power.max())
-    return 0.25 + (decibels - np.median(decibels)).T[::-1] / _RANGE
+    levels: np.ndarray = 0.25 + (decibels - np.median(decibels)).T[::-1] / _RANGE
+    return levels
 
 
 def _tone(
@@ -94,7 +95,8 @@ def _tone(
     phase = 2 * np.pi * np.cumsum(pitch) / _RATE + rng.uniform(0, 2 * np.pi)
     harmonics = range(1, 12, step)
     audible = [h for h in harmonics if h * pitch.max() < _RATE / 2]
-    return np.sum([h**-power * np.sin(h * phase) for h in audible], axis=0)
+    tone: np.ndarray = np.sum([h**-power * np.sin(h * phase) for h in audible], axis=0)
+    return tone
 
 
 def _steady(time: np.ndarray, pitch: float) -> np.ndarray:
@@ -122,7 +124,8 @@ def _vibrato(time: np.ndarray, pitch: float, rng: np.random.Generator) -> np.nda
 def _tremolo(time: np.ndarray, pitch: float, rng: np.random.Generator) -> np.ndarray:
     """A loudness that swings."""
     swing = 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(5, 9) * time + rng.random()))
-    return swing**2 * _tone(_steady(time, pitch), rng)
+    swung: np.ndarray = swing**2 * _tone(_steady(time, pitch), rng)
+    return swung
 
 
 def _two(time: np.ndarray, pitch: float, rng: np.random.Generator, ratio: float) -> np.ndarray:
@@ -142,7 +145,8 @@ def _bursts(time: np.ndarray, pitch: float, rng: np.random.Generator) -> np.ndar
         rng.standard_normal(len(time)),
     )
     turns = time / time[-1] * rng.integers(3, 7) + rng.random()
-    return noise * (turns % 1 < 0.55)
+    bursts: np.ndarray = noise * (turns % 1 < 0.55)
+    return bursts
 
 
 def _clicks(time: np.ndarray, pitch: float, rng: np.random.Generator) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 Each texture has a period, a turn, a contrast and added noise:
 
-- Period: one of five bands of 3 … 11 pixels, each 1.3 times as wide as the one before it begins.
-  The first, third and fifth are trained on, the second and fourth are held out.
+- Period: in one of five bands of 3 … 11 pixels, each from its least to 1.3 times that, uniform on a
+  logarithmic scale. The first, third and fifth are trained on, the second and fourth held out.
 - Turn: of eight equal sectors of 180°, uniform in the first, third, fifth and seventh in training,
   and in the others held out.
 - Contrast: the standard deviation of the grey levels is uniform in 0.16 … 0.26 in training, and in
@@ -12,11 +12,11 @@ Each texture has a period, a turn, a contrast and added noise:
 
 White noise w filtered by |f| in a ring of the period and by direction gives `grain-narrow` (within
 ±8° of the turn), `grain-broad` (±30°) and `grain-round` (any); the last one cut at 0 is
-`labyrinth`, cut above its 80th percentile `spots`, as in reaction and diffusion. Filtered by
-1 / |f| and 1 / |f|² it is `pink` and `brown`. `cells` and `mosaic` are the borders and the filled
-cells of a Voronoi diagram of uniform points; `stripes` and `checker` are a square wave and the
-product of two, both bent by smooth noise; `wood` is a square-rooted sine of the distance to a
-centre far outside, bent likewise. Grey, one channel.
+`labyrinth`, cut at its 80th percentile, dark or bright, `spots`, as in reaction and diffusion.
+Filtered by 1 / |f| and 1 / |f|² it is `pink` and `brown`. `cells` and `mosaic` are the borders
+and the filled cells of a Voronoi diagram of uniform points; `stripes` and `checker` are a square
+wave and the product of two, both bent by smooth noise; `wood` is a square-rooted sine of the
+distance to a centre outside of the picture, bent likewise. Grey, one channel.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _drawing(
     contrast = rng.uniform(0.12, 0.20) if held_out else rng.uniform(0.16, 0.26)
     values = (values - values.mean()) / (values.std() + 1e-9)
     noise = (0.16 if held_out else 0.1) * clutter * rng.standard_normal((side, side))
-    return rng.uniform(0.4, 0.6) + contrast * values + noise
+    levels: np.ndarray = rng.uniform(0.4, 0.6) + contrast * values + noise
+    return levels
 
 
 def _filtered(
@@ -117,7 +118,8 @@ def _bent(
 
 def _wave(position: np.ndarray, period: float, rng: np.random.Generator) -> np.ndarray:
     """A square wave with soft edges."""
-    return np.tanh(3 * np.sin(2 * np.pi * (position / period + rng.random())))
+    wave: np.ndarray = np.tanh(3 * np.sin(2 * np.pi * (position / period + rng.random())))
+    return wave
 
 
 def _wood(side: int, period: float, turn: float, rng: np.random.Generator) -> np.ndarray:
@@ -126,7 +128,8 @@ def _wood(side: int, period: float, turn: float, rng: np.random.Generator) -> np
     far = rng.uniform(0.6, 1.2) * side
     middle = side * (np.cos(turn) - np.sin(turn)) / 2
     distance = np.hypot(along + far, across - middle)
-    return np.sqrt(0.5 + 0.5 * np.sin(2 * np.pi * (distance / period + rng.random())))
+    rings: np.ndarray = np.sqrt(0.5 + 0.5 * np.sin(2 * np.pi * (distance / period + rng.random())))
+    return rings
 
 
 def _nearest(side: int, period: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -136,38 +139,43 @@ def _nearest(side: int, period: float, rng: np.random.Generator) -> tuple[np.nda
     n_points = max(4, round((1.5 * side / period) ** 2))
     tree = spatial.cKDTree(rng.uniform(-0.25 * side, 1.25 * side, (n_points, 2)))
     distances, nearest = tree.query(np.indices((side, side)).transpose(1, 2, 0), k=2)
-    return distances, nearest[..., 0]
+    return np.asarray(distances), np.asarray(nearest)[..., 0]
 
 
 def _cells(side: int, period: float, rng: np.random.Generator) -> np.ndarray:
     """The borders of a Voronoi diagram."""
     distances, _ = _nearest(side, period, rng)
-    return np.exp(-(((distances[..., 1] - distances[..., 0]) / 1.2) ** 2))
+    borders: np.ndarray = np.exp(-(((distances[..., 1] - distances[..., 0]) / 1.2) ** 2))
+    return borders
 
 
 def _mosaic(side: int, period: float, rng: np.random.Generator) -> np.ndarray:
     """The cells of a Voronoi diagram, of a random grey level each."""
     _, nearest = _nearest(side, period, rng)
-    return rng.random(int(nearest.max()) + 1)[nearest]
+    cells: np.ndarray = rng.random(int(nearest.max()) + 1)[nearest]
+    return cells
 
 
 def _spots(side: int, period: float, rng: np.random.Generator) -> np.ndarray:
     """Round noise cut softly above its 80th percentile, whichever way round."""
     values = _round(side, period, rng)
     cut = np.tanh(4 * (values - np.quantile(values, 0.8)) / values.std())
-    return cut if rng.random() < 0.5 else -cut
+    spots: np.ndarray = cut if rng.random() < 0.5 else -cut
+    return spots
 
 
 def _labyrinth(side: int, period: float, rng: np.random.Generator) -> np.ndarray:
     """Round noise cut softly at 0."""
     values = _round(side, period, rng)
-    return np.tanh(4 * values / values.std())
+    cut: np.ndarray = np.tanh(4 * values / values.std())
+    return cut
 
 
 def _checker(side: int, period: float, turn: float, rng: np.random.Generator) -> np.ndarray:
     """The product of two bent square waves."""
     along, across = _bent(side, turn, rng, 1.0)
-    return _wave(along, 1.4 * period, rng) * _wave(across, 1.4 * period, rng)
+    checks: np.ndarray = _wave(along, 1.4 * period, rng) * _wave(across, 1.4 * period, rng)
+    return checks
 
 
 #: Name → side, period, turn and generator to values of any scale, shape (side, side).
