@@ -143,7 +143,7 @@ def rank_table(
             found = _by_card(table, prior, versions, confidence, abstain)
             found.about["notes"][:0] = notes
             return found
-        if why_not not in notes:
+        if start is not None or not known.any():  # else the notes say it already
             notes.append(why_not)
     votes = {m: directions.get(m, "none") for m in measures}
     ranking = rank_by_directions(table, votes, owners=owners, confidence=confidence, seed=seed)

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from audit.errors import DataError
+from audit.statistics.result import HELD_OUT, TRAIN
 from audit.zoo.recipes import TrainTask, is_trained, known_of
 from audit.zoo.tasks import Task
 
@@ -53,10 +54,10 @@ def check_zoo(task: Task, folder: Path) -> list[Finding]:
     if not trained:
         raise DataError(f"{folder} holds no checkpoint of {task.name}: run `genaudit zoo train`")
     table = pd.DataFrame([_row(one) for one in trained])
-    accuracy = table["held_out_accuracy"].to_numpy(float)
+    accuracy = table[HELD_OUT].to_numpy(float)
     spread, n_similar = similar_spread(table)
     ceiling = _ceiling(accuracy, table["n_held_out"].to_numpy(int))
-    by_training = _tau(table["train_accuracy"].to_numpy(float), accuracy)
+    by_training = _tau(table[TRAIN].to_numpy(float), accuracy)
     axes = len(task.axes)
     return [
         Finding(
@@ -89,7 +90,7 @@ def _row(one: TrainTask) -> dict[str, Any]:
     return {
         "held_out_accuracy": known["held_out_accuracy"],
         "n_held_out": known["n_held_out"],
-        "train_accuracy": known["train_accuracy_as_trained"],
+        TRAIN: known["train_accuracy_as_trained"],
     }
 
 
@@ -108,8 +109,8 @@ def similar_spread(table: pd.DataFrame) -> tuple[float, int]:
         ...                              "train_accuracy": [1.0, 0.98, 0.4]}))
         (0.4, 2)
     """
-    fitted = table["train_accuracy"].to_numpy(float)
-    accuracy = table["held_out_accuracy"].to_numpy(float)
+    fitted = table[TRAIN].to_numpy(float)
+    accuracy = table[HELD_OUT].to_numpy(float)
     best, range_found = 0, 0.0
     for top in np.unique(fitted)[::-1]:
         inside = (fitted <= top) & (fitted >= top - SIMILAR)
