@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from audit.cli.options import as_json, make_options
+
+if TYPE_CHECKING:
+    from audit.zoo.table import Labels
 
 task_argument = click.argument("task")
 
@@ -149,7 +152,7 @@ def measure(
     names = [
         [word.strip() for word in text.split(",") if word.strip()] for text in (include, exclude)
     ]
-    against = (AS_TRAINED, CLEAN) if labels == "both" else (AS_TRAINED,)
-    measured = measure_zoo(found, folder, options, *names, against=against)
+    against: tuple[Labels, ...] = (AS_TRAINED, CLEAN) if labels == "both" else (AS_TRAINED,)
+    measured = measure_zoo(found, folder, options, names[0], names[1], against=against)
     path = write_zoo_table(measured, table or folder)
     click.echo(f"{len(measured.table)} rows, {len(measured.measures)} columns of measures: {path}")
