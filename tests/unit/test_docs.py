@@ -27,6 +27,7 @@ from audit.runs.config import (
     EngineConfig,
     HeldOutConfig,
     MeasuresConfig,
+    RankingConfig,
     ReportsConfig,
 )
 
@@ -43,6 +44,7 @@ SECTIONS = {
     "held_out": HeldOutConfig,
     "reports": ReportsConfig,
     "engine": EngineConfig,
+    "ranking": RankingConfig,
 }
 
 
