@@ -14,6 +14,12 @@ from audit.cli.options import as_json, folder_argument
 @click.command("rank")
 @folder_argument
 @click.option("--card", help="Rank by this calibrator card (a shipped name or a file).")
+@click.option(
+    "--prior",
+    default="default",
+    show_default=True,
+    help="The card that a ranker fitted on known accuracies starts from; 'none': from nothing.",
+)
 @click.option("--abstain", is_flag=True, help="Outside the card's domain, rank nothing.")
 @click.option(
     "--leave-out",
@@ -29,12 +35,13 @@ from audit.cli.options import as_json, folder_argument
     help="Exit with 4 unless some checkpoint is certainly better than this one.",
 )
 @as_json
-def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -> None:
+def command(folder: Path, reference: str | None, as_json: bool, prior: str, **chosen: Any) -> None:
     """Rank the checkpoints measured in FOLDER; write ranking.csv.
 
     With a card, the card ranks, without any held-out accuracy. Otherwise, where `correlate` has
-    read held-out accuracies, a model of them ranks (each checkpoint by a model that never saw it);
-    where it has not, the measures' declared directions do.
+    read three held-out accuracies or more, a model of them that starts from the prior ranks (each
+    checkpoint by a model that never saw it); where it has not, the measures' declared directions
+    do.
 
     JSON: {"schema": 1, "ranking": [{"predicted_rank", "checkpoint", "score", "lower", "upper",
     "tied_with": [names], "doubt": [kinds]}], "about": {"mode", "score_is", "confidence", "notes",
@@ -45,7 +52,7 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
     from audit.folder.record import RANKING, read_run
     from audit.ranking.stage import rank_folder
 
-    frame = rank_folder(folder, **chosen)
+    frame = rank_folder(folder, prior=None if prior == "none" else prior, **chosen)
     above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
         rows = ranking_rows(frame)
