@@ -17,6 +17,12 @@ from audit.cli.options import as_json, folder_argument
     "--card",
     help="Rank by this calibrator card (a shipped name or a file), or by none: 'none'.",
 )
+@click.option(
+    "--prior",
+    default="default",
+    show_default=True,
+    help="The card to start from without --card, a shipped name or a file; 'none': from nothing.",
+)
 @click.option("--abstain", is_flag=True, help="Outside the card's domain, rank nothing.")
 @click.option(
     "--leave-out",
@@ -32,13 +38,13 @@ from audit.cli.options import as_json, folder_argument
     help="Exit with 4 unless some checkpoint is certainly better than this one.",
 )
 @as_json
-def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -> None:
+def command(folder: Path, reference: str | None, as_json: bool, prior: str, **chosen: Any) -> None:
     """Rank the checkpoints measured in FOLDER; write ranking.csv.
 
     With a card, the card ranks, without any held-out accuracy. Otherwise, where `correlate` has
-    read held-out accuracies, a model of them ranks (each checkpoint by a model that never saw it);
-    where it has not, the shipped card does, or, without most of its measures or with --card none,
-    the measures' declared directions.
+    read three held-out accuracies or more, a model of them that starts from the prior ranks (each
+    checkpoint by a model that never saw it); where it has not, the prior does, or, without most of
+    its measures or with --card none, the measures' declared directions.
 
     JSON: {"schema": 1, "ranking": [{"predicted_rank", "checkpoint", "score", "lower", "upper",
     "tied_with": [names], "doubt": [kinds]}], "about": {"mode", "score_is", "confidence", "notes",
@@ -49,7 +55,7 @@ def command(folder: Path, reference: str | None, as_json: bool, **chosen: Any) -
     from audit.folder.record import RANKING, read_run
     from audit.ranking.stage import rank_folder
 
-    frame = rank_folder(folder, **chosen)
+    frame = rank_folder(folder, prior=None if prior == "none" else prior, **chosen)
     above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
         rows = ranking_rows(frame)

@@ -53,7 +53,7 @@ class CardPrior:
         self.similarity = Similarity(X)
         self.record = credibility([z.kendall for z in card.zoos if z.kendall is not None])
 
-    def _scores(self, X: Matrix, families: np.ndarray | None) -> Vector:
+    def _scores(self, X: Matrix, families: Sequence[Any] | np.ndarray | None) -> Vector:
         """The card's scores of a whole table."""
         table = pd.DataFrame(X, columns=self._names)
         if self.card.kind == "accuracy":
@@ -131,7 +131,7 @@ class FromCardRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         """Credible intervals of the posterior, about the predictions; shape (n, 2)."""
         measures, score = X[:, :-2], X[:, -2]
         moved = self.predict(X) - self.posterior_.mean(measures, score)
-        return self.posterior_.interval(measures, score, confidence) + moved[:, None]
+        return np.asarray(self.posterior_.interval(measures, score, confidence) + moved[:, None])
 
     def attributions(self, X: Matrix, names: Sequence[str]) -> dict[str, Vector]:
         """What the card, then each measure beside it, adds to each prediction."""

@@ -158,13 +158,13 @@ def _of_card(
     card: Card, ranker: GeneralizationRanker, table: pd.DataFrame, n_known: int, notes: list[str]
 ) -> dict[str, Any]:
     """What is to be said of a ranker that started from a card."""
-    if n_known < MIN_KNOWN:
+    domain = domain_of(card, table)
+    if n_known < MIN_KNOWN:  # with more, they say what the card is worth here
         notes.append(
             f"{n_known} known accuracies are too few to judge the ranker by: {MIN_KNOWN} needed"
         )
-    domain = domain_of(card, table)
-    if not domain.inside:
-        notes.append(str(domain))
+        if not domain.inside:
+            notes.append(str(domain))
     return {
         "mode": f"fitted on {n_known} known accuracies from card {card.name!r}",
         "card": card.name,

@@ -27,11 +27,12 @@ def learning_curve(
     """How well the ranker orders unseen checkpoints, by the number of known accuracies.
 
     Each repeat shuffles the checkpoints (whole groups, where given), sets the last third aside,
-    fits on the first so many of the rest and takes τ on what was set aside.
+    fits on the first so many of the rest and takes τ on what was set aside. A ranker that starts
+    from a card is given the measures of all, and the accuracies of those alone.
 
     Args:
         ranker: The ranker; it is cloned.
-        X: Measures, shape (checkpoints, measures).
+        X: Measures, shape (checkpoints, measures); a table where the ranker has a card.
         y: Held-out accuracy, shape (checkpoints,).
         groups: Family of each checkpoint.
         sizes: Numbers of known accuracies; by default 4, 8, 16, … and all there are.
@@ -45,7 +46,8 @@ def learning_curve(
     Raises:
         DataError: Fewer than 9 checkpoints.
     """
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    X = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X, dtype=np.float64))
+    y = np.asarray(y, dtype=np.float64)
     codes = np.arange(len(y)) if groups is None else pd.factorize(np.asarray(groups))[0]
     if len(y) < 9:
         raise DataError(f"a learning curve needs 9 checkpoints of known accuracy; found {len(y)}")
@@ -58,11 +60,23 @@ def learning_curve(
         order = np.argsort(place)
         known, aside = order[:most], order[most:]
         for size in sizes:
-            rows = known[:size]
-            of_rows = None if groups is None else codes[rows]
-            fitted = clone(ranker).set_params(conformal=False).fit(X[rows], y[rows], of_rows)
-            taus[size].append(kendall_scorer(fitted, X[aside], y[aside]))
+            fitted = _fitted(ranker, X, y, None if groups is None else codes, known[:size])
+            taus[size].append(kendall_scorer(fitted, X.iloc[aside], y[aside]))
     return pd.DataFrame([_summary(size, np.array(found)) for size, found in taus.items()])
+
+
+def _fitted(
+    ranker: GeneralizationRanker,
+    X: pd.DataFrame,
+    y: np.ndarray,
+    codes: np.ndarray | None,
+    rows: np.ndarray,
+) -> GeneralizationRanker:
+    """The ranker fitted on the accuracies of some rows."""
+    ranker = clone(ranker).set_params(conformal=False)
+    if ranker.card is not None:
+        return ranker.fit(X, np.where(np.isin(np.arange(len(y)), rows), y, np.nan), codes)
+    return ranker.fit(X.iloc[rows], y[rows], None if codes is None else codes[rows])
 
 
 def _summary(size: int, taus: np.ndarray) -> dict[str, float]:

@@ -25,7 +25,7 @@ def test_rank_json_follows_its_schema(audited, genaudit):
     }
     assert isinstance(row["tied_with"], list)
     assert isinstance(row["doubt"], list)
-    assert result["about"]["mode"] == "fitted, cross-validated"
+    assert result["about"]["mode"] == "fitted on 10 known accuracies from card 'default'"
 
 
 def test_gate_is_shut_unless_something_is_certainly_better(audited, genaudit):

@@ -7,7 +7,14 @@ from scipy import stats
 from sklearn.base import clone
 
 from audit.errors import ConfigError, DataError
-from audit.ranking import Card, CardMeasure, CardZoo, GeneralizationRanker, rank_table
+from audit.ranking import (
+    Card,
+    CardMeasure,
+    CardZoo,
+    GeneralizationRanker,
+    learning_curve,
+    rank_table,
+)
 from audit.ranking._from_card import CardPrior
 from audit.ranking._posterior import CORRELATIONS, Posterior, Similarity, credibility
 
@@ -184,6 +191,15 @@ def test_ranker_with_a_card_clones_and_says_what_it_did():
     assert str(error.value) == "a card holds no fit that starts from a card: fit without one"
     with pytest.raises(ValueError, match=r"^fit needs 2 known accuracies or more; found 1$"):
         fitted(table, 1, card())
+
+
+def test_learning_curve_of_a_ranker_with_a_card_begins_at_the_card():
+    table = zoo()
+    ranker = GeneralizationRanker(models=("mean",), card=card())
+    curve = learning_curve(
+        ranker, table[MEASURES], table["held_out_accuracy"], sizes=[3], n_repeats=3
+    )
+    assert curve["kendall"][0] == pytest.approx(tau(table, 0, table["good"]), abs=0.2)
 
 
 def test_a_card_that_tells_nothing_apart_is_refused():
