@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audit import statistics
+from audit.statistics.result import HELD_OUT
 from benchmarks.findings_columns import (
     ENTROPIES,
     OVER_DEPTH,
@@ -60,7 +61,7 @@ def depth_profile(findings: Findings, column: str) -> list[Pooled]:
     def at(depth: float) -> Value:
         return lambda table, name: (
             statistics.within_family_kendall(
-                table.assign(at=at_depth(table, name, depth)), "at"
+                table[["family", HELD_OUT]].assign(at=at_depth(table, name, depth)), "at"
             ).value
         )
 
