@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audit import statistics
+from audit.statistics.result import HELD_OUT
 from benchmarks.findings_columns import (
     ENTROPIES,
     OVER_DEPTH,
@@ -60,7 +61,7 @@ def depth_profile(findings: Findings, column: str) -> list[Pooled]:
     def at(depth: float) -> Value:
         return lambda table, name: (
             statistics.within_family_kendall(
-                table.assign(at=at_depth(table, name, depth)), "at"
+                table[["family", HELD_OUT]].assign(at=at_depth(table, name, depth)), "at"
             ).value
         )
 
@@ -204,8 +205,8 @@ def _images(findings: Findings) -> str:
         counts = sorted({images_of(z) for z in findings.zoos.main.values()} - {math.nan})
         said = listed([f"{n:.0f}" for n in counts if not math.isnan(n)]) or "some"
         return f"""**Number of images: cannot be told from these tables**, which hold one audit \
-each ({said} images of a class). From counts alone, plug-in entropies of so few births are biased by \
-up to two nats ([the measures](measures.md)). To find out: give a copy of a task's file another \
+each ({said} images of a class). From counts alone, plug-in entropies of so few births are biased \
+by up to two nats ([the measures](measures.md)). To find out: give a copy of a task's file another \
 `images_per_class`, measure the same trained zoo with it, and lay the two files beside the others \
 as `TASK-imagesN.csv` and `.json`; they are then compared here.
 

@@ -203,7 +203,9 @@ def pool_rows(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     source_of = rows.groupby("zoo")["source"].first()
     zoos = list(source_of.index)
     sources = [str(name) for name in source_of]
-    about = rows.groupby("column", sort=True)[["measure", "judged", "direction"]].first()
+    groups = rows.groupby("column", sort=True)
+    about = groups.agg(measure=("measure", "first"), judged=("judged", "max"))
+    about["direction"] = groups["direction"].first()
     wide = {name: _wide(rows, name, about.index, zoos) for name in names}
     errors = {name: _errors(rows, name, about.index, zoos) for name in names}
     ends = bootstrapped(wide["kendall"], sources)

@@ -162,7 +162,8 @@ def audits_of(zoo: ZooTable) -> list[Labels]:
 def table_of(zoo: ZooTable, labels: Labels = "as_trained") -> pd.DataFrame:
     """One row per checkpoint, measure columns as numbers."""
     table = zoo.audited(labels)
-    return table.assign(**{column: numeric_column(table, column) for column in zoo.measures})
+    numbers = {column: numeric_column(table, column) for column in zoo.measures}
+    return pd.concat([table.drop(columns=zoo.measures), pd.DataFrame(numbers)], axis=1)
 
 
 def _csv(frame: pd.DataFrame) -> str:
