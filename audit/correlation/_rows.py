@@ -115,9 +115,9 @@ def _drop_repeats(sheet: Sheet, checkpoint: str) -> None:
                 f"{column} of {names[row]!r} is {a[column]} in {sheet.places[other]} and "
                 f"{b[column]} in {sheet.places[row]}; keep one row each"
             )
-    twice = list(dict.fromkeys(names[row] for row, _ in repeats))
+    equal = list(dict.fromkeys(names[row] for row, _ in repeats))
     sheet.notes.append(
-        f"{quoted(twice)} stand{'s' if len(twice) == 1 else ''} more than once with equal values "
+        f"{quoted(equal)} stand{'s' if len(equal) == 1 else ''} more than once with equal values "
         f"({sheet.of(row for row, _ in repeats)}): counted once"
     )
     left_out = {row for row, _ in repeats}

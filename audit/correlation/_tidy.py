@@ -66,8 +66,8 @@ def make_wide(sheet: Sheet, checkpoint: str) -> None:
     if clash:
         raise DataError(f"{sheet.where} has measures named like columns: {quoted(clash)}; rename")
     order: dict[str, str] = {}
-    for row, name in table[checkpoint].items():
-        order.setdefault(name, sheet.places[int(str(row))])
+    for place, name in zip(table.index, table[checkpoint], strict=True):
+        order.setdefault(name, sheet.places[place])
     wide = table.pivot(index=checkpoint, columns=MEASURE, values=VALUE)
     wide = wide.join(table.groupby(checkpoint)[about].first()).reset_index()
     sheet.places = [order[name] for name in wide[checkpoint]]

@@ -115,9 +115,9 @@ def read_foreign_table(
 def _read_rows(sheet: Sheet, checkpoint: str | None, levels: Sequence[str]) -> None:
     """Find the names, read the cells, make a tidy table wide, and check the rows."""
     columns = [str(column) for column in sheet.table.columns]
-    for names in alike(columns):
+    for several in alike(columns):
         raise DataError(
-            f"{sheet.where} has columns whose names are alike: {quoted(names)}; keep one, or "
+            f"{sheet.where} has columns whose names are alike: {quoted(several)}; keep one, or "
             "rename the others"
         )
     names = checkpoint or first_of(CHECKPOINT, columns, [])
