@@ -249,9 +249,9 @@ def _card_measures(
             version=versions.get(names[i], ""),
             coefficient=float(coefficients[i]),
             group=f"group {groups[i]}" if shared[groups[i]] else "",
-            **_range(names[i], tables),
+            **_range(names[i], tables),  # type: ignore[arg-type]
         )
-        for i in (weighty if len(weighty) else range(len(names)))
+        for i in (weighty.tolist() if len(weighty) else range(len(names)))
     ]
 
 

@@ -70,7 +70,7 @@ def _by_measures(
     X = np.column_stack(columns)
     blank = np.isnan(X).all(axis=1)
     first = _first_with([i if blank[i] else X[i].tobytes() for i in own])
-    for row in np.flatnonzero(first != own):
+    for row in np.flatnonzero(first != own).tolist():
         other = first[row]
         if by_digest[row] == by_digest[other]:
             continue
@@ -144,6 +144,6 @@ def share_among_copies(codes: Codes, score: Values, lower: Values, upper: Values
     """
     columns = zip((score, lower, upper), ("mean", "min", "max"), strict=True)
     return [
-        pd.Series(values).groupby(codes).transform(how).to_numpy(dtype=float)
+        np.asarray(pd.Series(values).groupby(codes).transform(how), dtype=float)  # type: ignore[call-overload]
         for values, how in columns
     ]

@@ -50,7 +50,7 @@ def train(task: TrainTask) -> str:
         network = _network(recipe, model_args)
         if not initial_file(task).exists():
             write_weights(network, initial_file(task), {"architecture": recipe.architecture})
-        network.to(task.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(task.device).to(memory_format=torch.channels_last)
         torch.manual_seed(recipe.seed)  # architectures draw a different number of weights
         loss, epochs = _fit(network, images, labels, recipe, task.device)
         known = {
@@ -64,7 +64,7 @@ def train(task: TrainTask) -> str:
         known["held_out_accuracy"] = _accuracy(network, truth[0], truth[1], task.device)
         known["n_held_out"] = len(truth[1])
     weights, recipe_file = files_of(task)
-    network.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.to("cpu").to(memory_format=torch.contiguous_format)
     write_weights(network, weights, {"recipe": recipe.name})
     known["weights_sha256"] = file_digest(weights)
     known["train_seconds"] = round(time.perf_counter() - began, 2)
