@@ -144,11 +144,11 @@ def _summary(draws: pd.DataFrame) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in RANKERS:
         found[name] = float(draws[name].mean())
-        found[f"{name}_error"] = float(draws[name].sem())
+        found[f"{name}_error"] = float(stats.sem(draws[name], nan_policy="omit"))
     for name in ("card", "plain"):
         beyond = draws["both"] - draws[name]
         found[f"beyond_{name}"] = float(beyond.mean())
-        found[f"beyond_{name}_error"] = float(beyond.sem())
+        found[f"beyond_{name}_error"] = float(stats.sem(beyond, nan_policy="omit"))
     found["plain_undefined"] = int(draws["plain"].isna().sum())
     return found | {key: float(draws[key].mean()) for key in ("coverage", "width")}
 
@@ -158,7 +158,8 @@ def pooled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     table = pd.DataFrame(rows)
     full = table.groupby("zoo")["n_known"].transform("size") == table["n_known"].nunique()
     means = table[full].groupby("n_known")[[*RANKERS, "beyond_card", "beyond_plain", "coverage"]]
-    return [dict(row) for row in means.mean().reset_index().to_dict("records")]
+    every = means.mean().reset_index().to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in every]
 
 
 def printed(rows: Sequence[Mapping[str, Any]]) -> None:
