@@ -105,11 +105,7 @@ def rank_fitted(
     if groups is not None and len(np.unique(groups[rows])) < 2:
         groups = None
     X = _measured(table, measures, card)
-<<<<<<< HEAD
-    if infinite := int(np.isinf(X.to_numpy(dtype=float)).sum()):
-=======
     if infinite := int(np.isinf(X.to_numpy()).sum()):
->>>>>>> h-few
         notes.append(f"{infinite} infinite values of measures taken as unavailable")
     known = Known(table, X.replace([np.inf, -np.inf], np.nan), y, card, groups)
     ranker = GeneralizationRanker(confidence=confidence, random_state=seed, card=card)
