@@ -79,10 +79,12 @@ def _by_source(
     """Mean of each source's zoos, and its sampling variance (0 where errors are not known)."""
     x = np.asarray(values, dtype=float)
     variance = np.zeros(len(x)) if errors is None else np.nan_to_num(np.square(errors))
-    known = pd.DataFrame({"x": x, "variance": variance, "source": list(sources)}).dropna()
-    groups = known.groupby("source", sort=True)
-    means = groups["x"].mean().to_numpy()
-    return means, (groups["variance"].sum() / groups["variance"].size() ** 2).to_numpy()
+    known = ~np.isnan(x)
+    if not known.any():
+        return np.empty(0), np.empty(0)
+    code = np.unique(np.asarray(sources)[known], return_inverse=True)[1]
+    size = np.bincount(code)
+    return np.bincount(code, x[known]) / size, np.bincount(code, variance[known]) / size**2
 
 
 def predicted(
