@@ -26,7 +26,7 @@ SPREADS: Final = np.geomspace(0.5, 6.0, 10)
 #: Spread of a card's correlation from zoo to zoo, as far as its record says.
 _BANDWIDTH: Final = 0.15
 #: Known accuracies from which on measures are as credible as the card alone.
-_EVEN_ODDS: Final = 8
+_EVEN_ODDS: Final = 3
 #: Halvings of the range in which a quantile is looked for.
 _HALVINGS: Final = 40
 #: Variances and squared distances below this are rounding.
@@ -100,7 +100,7 @@ class Posterior:
     linear or smooth; and e, independent. m has a flat prior. ρ (at least 0: a card is believed or
     not, but never turned round), g, σ and the kind of f are averaged over a grid, weighed by how
     well they predict the contrasts of the known accuracies. That measures say more than the card
-    (g > 0) has prior odds of (k / 8)² where k are known: whoever corrects a good card by three
+    (g > 0) has prior odds of (k / 3)² where k are known: whoever corrects a good card by three
     accuracies makes it worse.
 
     Source: Rasmussen & Williams (2006), "Gaussian Processes for Machine Learning", 2.7 and 5.2.
