@@ -119,8 +119,8 @@ class Ridge(Linear):
         return np.asarray(np.linalg.solve(gram + self.penalty * np.eye(len(gram)), moment))
 
 
-class Shrunk(Linear):
-    """The product's: non-negative in the directions found, drawn towards equal votes."""
+class Product(Linear):
+    """The product's own: a lasso of the signs that the zoos fitted on show, copies sharing."""
 
     def __init__(self, penalty: float, within: float = 0.0) -> None:
         self.penalty, self.within = penalty, within
@@ -128,6 +128,46 @@ class Shrunk(Linear):
     def weigh(self, zoos: Sequence[KnownZoo]) -> np.ndarray:
         """Coefficients."""
         return weigh(zoos, Settings(self.penalty, self.within)).coefficients
+
+
+class Few(Linear):
+    """Equal votes of the measures worth most, one a measure with its parts and filtrations.
+
+    Worth is the mean over sources less `doubt` standard deviations over them.
+    """
+
+    def __init__(self, columns: Columns, size: int, doubt: float = 0.0) -> None:
+        self.families = [owner.split(".")[0] for owner in columns.owners]
+        self.size, self.doubt = size, doubt
+
+    def weigh(self, zoos: Sequence[KnownZoo]) -> np.ndarray:
+        """±1 for those chosen."""
+        alone = np.array([np.mean([z.alone for z in own], axis=0) for _, own in by_source(zoos)])
+        mean = alone.mean(axis=0)
+        sure = np.abs(mean) - self.doubt * alone.std(axis=0)
+        best: dict[str, int] = {}
+        for index in np.argsort(-sure):
+            best.setdefault(self.families[index], int(index))
+        chosen = list(best.values())[: self.size]
+        weights = np.zeros(len(mean))
+        weights[chosen] = np.sign(mean[chosen])
+        return weights
+
+
+class Shrunk(Linear):
+    """Least squares non-negative in the directions found, drawn towards equal votes."""
+
+    def __init__(self, penalty: float, within: float = 0.0) -> None:
+        self.penalty, self.within = penalty, within
+
+    def weigh(self, zoos: Sequence[KnownZoo]) -> np.ndarray:
+        """Coefficients."""
+        sign = np.sign(mean_worth(zoos))
+        gram, moment = moments(zoos, self.within)
+        gram, moment = gram * np.outer(sign, sign), moment * sign
+        equal = max(moment.sum() / max(gram.sum(), 1e-12), 0.0)
+        penalty = self.penalty * np.eye(len(gram))
+        return np.asarray(sign * nonnegative(gram + penalty, moment + self.penalty * equal))
 
 
 class NonNegative(Linear):

@@ -71,7 +71,9 @@ class Columns(NamedTuple):
 
 
 def columns_of(zoos: Mapping[str, ZooTable], marks: bool = False) -> Columns:
-    """Judged columns that are there, known and vary in every zoo; no accuracy is looked at.
+    """Columns that are there, known and vary in every zoo; no accuracy is looked at.
+
+    They are the judged ones, and parts that declare a direction.
 
     Args:
         zoos: The tables.
@@ -96,7 +98,7 @@ def columns_of(zoos: Mapping[str, ZooTable], marks: bool = False) -> Columns:
 
 def _usable(zoo: ZooTable, name: str) -> bool:
     about = zoo.about["measures"].get(name)
-    if about is None or not about["judged"]:
+    if about is None or not (about["judged"] or about["direction"] != "none"):
         return False
     for _, rows in zoo.table.groupby("labels"):
         values = column_or_gaps(rows, name)

@@ -48,7 +48,8 @@ def test_a_ranker_sees_nothing_of_the_source_it_ranks(zoos, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["shrunk to equal votes", "ridge", "lasso, signs", "Bradley–Terry", "greedy votes"]
+    "name",
+    ["shrunk to equal votes", "ridge", "sparse votes (shipped)", "Bradley–Terry", "greedy votes"],
 )
 def test_fitted_rankers_learn_what_a_wrong_declaration_hides(zoos, name):
     found = judge(name, candidates(columns())[name], zoos)

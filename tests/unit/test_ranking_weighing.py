@@ -47,9 +47,15 @@ def test_weights_keep_the_sign_that_a_measure_alone_has():
     assert weights[1] < -0.2
 
 
-def test_a_great_penalty_gives_equal_votes():
-    weights = weigh(zoos(measures=("good", "bad", "noise")), Settings(1e9, 0.0)).coefficients
-    assert np.abs(weights) == pytest.approx(np.full(3, np.abs(weights[0])))
+def test_a_great_penalty_leaves_the_best_measure_alone():
+    weights = weigh(zoos(measures=("noise", "good")), Settings(1e9, 0.0)).coefficients
+    assert weights.tolist() == [0.0, 1.0]
+
+
+def test_a_penalty_takes_chance_out():
+    weights = weigh(zoos(measures=("good", "noise")), Settings(0.2, 0.0)).coefficients
+    assert weights[0] > 0.3
+    assert weights[1] == 0.0
 
 
 def test_settings_come_from_the_zoos_given_alone():
