@@ -53,8 +53,8 @@ def findings_of(zoos: Zoos, kept: Path | None = None) -> Findings:
     rows = statistics_of(zoos.main, MAIN, kept)
     trained = rows[rows["labels"] == "as_trained"]
     pooled = pool_rows(trained, STATISTICS)
-    judged = list(pooled.loc[pooled["judged"], "column"])
     empty = Findings(zoos, rows, pooled, float("nan"))
+    judged = list(empty.covering.index)
     tables = list(empty.tables.values())
     together = familywise(tables, zoos.sources, judged)
     within = familywise(tables, zoos.sources, judged, within="family")
@@ -66,8 +66,10 @@ def findings_of(zoos: Zoos, kept: Path | None = None) -> Findings:
 def summary(findings: Findings) -> str:
     """The short answer."""
     judged = findings.judged
-    best = judged["kendall"].abs().sort_values(ascending=False).index[:3]
-    within = judged["within_family_kendall"].abs().sort_values(ascending=False).index[:3]
+    best, within = (
+        findings.covering[name].abs().sort_values(ascending=False).index[:3]
+        for name in ("kendall", "within_family_kendall")
+    )
     strong = judged[judged["p_max"] < 0.05]
     topology = [c for c in findings.known(TOPOLOGY) if c in strong.index]
     entropy = [
@@ -77,16 +79,20 @@ def summary(findings: Findings) -> str:
         for c in findings.known(variants("feature_entropy"))
     ]
     base = [c for c in findings.known(BASELINES) if c != "random"]
-    top = max(base, key=lambda c: abs(judged.loc[c, "kendall"]))
+    top, inside = (
+        judged.loc[base, name].abs().idxmax() for name in ("kendall", "within_family_kendall")
+    )
     return f"""- **Strongest over all checkpoints** (picked by looking): \
 {listed([f"{code(c)} {cell(judged, c, 'kendall')}" for c in best])}; within architectures \
 {listed([f"{code(c)} {cell(judged, c, 'within_family_kendall')}" for c in within])}.
-- **Beyond chance for all {len(judged)} columns at once** (maxT): {plural(len(strong), "column")}, \
+- **Beyond chance for all {len(findings.covering)} columns at once** (maxT): \
+{plural(len(strong), "column")}, \
 {len(topology)} of the {len(findings.known(TOPOLOGY))} topological main measures among them\
 {": " + listed([code(c) for c in topology]) if topology else ""}.
 - **Feature entropy as published**, which claims that lower is better: {"; ".join(entropy)}.
-- **The baseline to beat** is {code(top)}: τ {cell(judged, top, "kendall")}, within architectures \
-{cell(judged, top, "within_family_kendall")}.
+- **The baselines to beat**: over all checkpoints {code(str(top))}, τ \
+{cell(judged, str(top), "kendall")}; within architectures {code(str(inside))}, τ \
+{cell(judged, str(inside), "within_family_kendall")}.
 - **Right everywhere**: of {len(findings.known(MAIN))} main measures {_everywhere(findings)} the \
 sign of the mean in every zoo, and {_sound(findings)} no environment, one setting against another, \
 wholly wrongly."""

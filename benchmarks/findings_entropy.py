@@ -130,7 +130,20 @@ rate, lower for better networks. {verdict}. Pooled over sources, {"; ".join(said
         )
     }
 
-{_noise(findings)}"""
+{_absent(findings)}{_noise(findings)}"""
+
+
+def _absent(findings: Findings) -> str:
+    """Which forms of feature entropy have no value at all."""
+    forms = [c for part in ("", "last") for c in variants("feature_entropy", part)]
+    absent = [code(c) for c in forms if c in findings.by_column.index and not findings.known([c])]
+    if not absent:
+        return ""
+    return (
+        f"{listed(absent)} {'has' if len(absent) == 1 else 'have'} no value for enough "
+        "checkpoints of any zoo: the deepest maps of so small images are too small for holes, "
+        "which is undefined and not 0.\n\n"
+    )
 
 
 def _negative(findings: Findings, column: str) -> int:
@@ -232,5 +245,6 @@ def _columns(findings: Findings) -> list[str]:
 
 
 def _strongest(findings: Findings, name: str, n: int) -> list[str]:
-    values = findings.judged.loc[_columns(findings), name].abs()
+    columns = [c for c in _columns(findings) if c in findings.covering.index]
+    values = findings.judged.loc[columns, name].abs()
     return list(values.dropna().sort_values(ascending=False).index[:n])

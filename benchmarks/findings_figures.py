@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from benchmarks.findings_columns import (
     variants,
 )
 from benchmarks.findings_layers import DEPTHS, depth_profile
-from benchmarks.findings_words import Findings, number
+from benchmarks.findings_words import Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,17 +128,6 @@ def _heat(findings: Findings) -> Figure:
     figure = Figure(figsize=(0.55 * values.shape[1] + 3.2, 0.19 * len(columns) + 1))
     axes = figure.subplots()
     image = axes.imshow(values, cmap="RdBu_r", vmin=-0.8, vmax=0.8, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if not math.isnan(value):
-            axes.text(
-                column,
-                row,
-                number(value, 1),
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if abs(value) > 0.55 else "black",
-            )
     axes.set_yticks(np.arange(len(columns)), columns)
     axes.set_xticks(np.arange(values.shape[1]), list(tau.columns), rotation=45, ha="right")
     axes.tick_params(length=0)

@@ -59,7 +59,8 @@ def _by_zoo(findings: Findings) -> str:
         got = vote_tau(pool.ranks[place][:, best] * np.sign(others[best]), pool.accuracies[place])
         picks[name] = got
         here = sign_error[sign_error["zoo"] == name]
-        top = here.loc[here["kendall"].abs().idxmax()]
+        whole = here[here["column"].isin(findings.covering.index)]
+        top = whole.loc[whole["kendall"].abs().idxmax()]
         known = tau.loc[main, name].abs()
         rows.append(
             [

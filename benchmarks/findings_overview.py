@@ -273,7 +273,8 @@ def _multiplicity(findings: Findings) -> str:
 {len(judged)} columns were judged. Three corrections say three things:
 
 - *Is it anything at all?* Accuracies permuted within every zoo, and each column's |mean τ| set \
-against the largest of all {len(judged)} (Westfall and Young's maxT): by chance alone the largest \
+against the largest of all {len(findings.covering)} that have values for three quarters or more of \
+every zoo (Westfall and Young's maxT): by chance alone the largest \
 reaches {number(findings.threshold)} in one of twenty cases. **{plural(len(strong), "column")}** \
 pass. The same within architectures, where accuracies are permuted among checkpoints of one \
 architecture: **{plural(len(inside), "column")}**.

@@ -15,6 +15,8 @@ from audit.zoo.table import ZooTable
 from benchmarks.pooling import Pooled, pooled
 from benchmarks.zoo_statistics import Zoos, table_of
 
+#: A column that lacks more values than this leaves in some zoo is not called one of the best.
+MIN_COVERAGE: Final = 0.75
 #: What stands where there is no number.
 NONE: Final = "–"
 
@@ -56,6 +58,11 @@ class Findings:
     def judged(self) -> pd.DataFrame:
         """The pooled rows of columns that are judged, by column."""
         return self.by_column[self.by_column["judged"]]
+
+    @cached_property
+    def covering(self) -> pd.DataFrame:
+        """Of the judged columns those with values for nearly all checkpoints of every zoo."""
+        return self.judged[self.judged["coverage"] >= MIN_COVERAGE]
 
     def of_zoos(self, name: str = "kendall", labels: str = "as_trained") -> pd.DataFrame:
         """A statistic by column and zoo."""

@@ -197,7 +197,8 @@ def pool_rows(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         names: The statistics to pool; for `kendall`, all that is known of its pooling.
 
     Returns:
-        `column`, `measure`, `judged`, `direction`, `n_zoos`, `n_sources`; per statistic its mean
+        `column`, `measure`, `judged`, `direction`, `n_zoos`, `n_sources`, `coverage` (the least
+        share of a zoo's checkpoints that have a value); per statistic its mean
         and Student's interval; for τ the bootstrap interval, the prediction interval, the sign
         in zoos, the zoo where it is worst, p-values with Holm's correction over the columns that
         are judged, and the heterogeneity.
@@ -211,6 +212,8 @@ def pool_rows(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     wide = {name: _wide(rows, name, about.index, zoos) for name in names}
     errors = {name: _errors(rows, name, about.index, zoos) for name in names}
     ends = bootstrapped(wide["kendall"], sources)
+    counts = np.nan_to_num(_wide(rows, "n_models", about.index, zoos))
+    coverage = (counts / np.maximum(counts.max(axis=0), 1)).min(axis=1)
     found = []
     for place, column in enumerate(about.index):
         row: dict[str, Any] = {"column": column}
@@ -219,6 +222,7 @@ def pool_rows(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
             row |= {name: one.mean, f"{name}_lower": one.lower, f"{name}_upper": one.upper}
         row |= _of_tau(wide["kendall"][place], errors["kendall"][place], sources, zoos)
         row["bootstrap_lower"], row["bootstrap_upper"] = ends[place]
+        row["coverage"] = coverage[place]
         found.append(row)
     frame = about.reset_index().merge(pd.DataFrame(found), on="column")
     for name in ("sign_p", "source_p"):
