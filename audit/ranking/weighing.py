@@ -29,6 +29,10 @@ RIDGE: Final = 0.01
 WITHIN: Final = (0.0, 0.25)
 
 
+#: Measures with less than this share of the weight are left out: a card should need few.
+LEAST_SHARE: Final = 0.03
+
+
 class Settings(NamedTuple):
     """What is tuned on sources left out.
 
@@ -92,7 +96,8 @@ def weigh(zoos: Sequence[KnownZoo], settings: Settings) -> Weights:
     """The minimum of |y − V w|² / 2n + penalty · |w|₁ over w of the measures' signs.
 
     V are mixed scores and y those of the accuracies; the sign of a measure is that of its mean
-    worth on these zoos. Where the penalty leaves no measure, the one worth most ranks alone.
+    worth on these zoos. Measures with next to no weight are left out. Where the penalty leaves no
+    measure, the one worth most ranks alone.
     """
     mean = mean_worth(zoos)
     voting = np.flatnonzero(mean)
@@ -104,6 +109,8 @@ def weigh(zoos: Sequence[KnownZoo], settings: Settings) -> Weights:
     gram = gram[np.ix_(voting, voting)] * np.outer(sign, sign) + RIDGE * np.eye(len(voting))
     # Over w ≥ 0 the penalty is linear.
     coefficients[voting] = sign * nonnegative(gram, moment[voting] * sign - settings.penalty)
+    size = np.abs(coefficients)
+    coefficients[size < LEAST_SHARE * size.sum()] = 0.0
     if not coefficients.any():
         best = int(np.argmax(np.abs(mean)))
         coefficients[best] = np.sign(mean[best])

@@ -1,8 +1,8 @@
 """How wide intervals and gaps must be on a zoo nobody has seen, from errors on zoos left out.
 
 Checkpoints of one zoo share what made the ranker err there, so that pooling them overstates how
-much is known: with eight zoos there are eight observations of a new zoo, not four hundred. Both
-numbers are therefore found zoo by zoo, and then a quantile is taken over zoos, as the double
+much is known: with eight zoos there are eight observations of a new zoo, not four hundred. Half
+widths are therefore found zoo by zoo, and then a quantile is taken over zoos, as the double
 conformal method for two-layer models does (Dunn, Wasserman & Ramdas 2023, "Distribution-Free
 Prediction Sets for Two-Layer Hierarchical Models", JASA 118). Theirs holds at finite samples for
 zoos drawn alike; with fewer zoos than the confidence needs the greatest is taken, which is wide
@@ -44,37 +44,38 @@ def half_width(errors: Sequence[Values], confidence: float) -> float:
 
 
 def gap(zoos: Sequence[tuple[Values, Values]], confidence: float) -> float:
-    """The difference of scores at which a pair is ordered rightly with this probability.
+    """The difference of scores at which a pair of a new zoo is ordered rightly so often.
 
-    In each zoo the log odds that the one with the higher score is better are taken to grow in
-    proportion to the difference (Bradley & Terry 1952), with a slope fitted to its pairs.
+    The log odds that the one with the higher score is better are taken to grow in proportion to
+    the difference (Bradley & Terry 1952), with one slope for all zoos, which weigh the same: the
+    odds are those over zoos and pairs. Of all pairs farther apart more are right.
 
     Args:
         zoos: Scores and accuracies of each.
         confidence: Above ½.
     """
-    slopes = np.array([pair_slope(score, accuracy) for score, accuracy in zoos])
     odds = float(np.log(confidence / (1 - confidence)))
-    # The least slope needs the widest gap.
-    return max(conformal_quantile(odds / np.maximum(slopes, 1e-6), confidence), LEAST)
+    return max(odds / max(pair_slope(zoos), 1e-6), LEAST)
 
 
-def pair_slope(score: Values, accuracy: Values) -> float:
+def pair_slope(zoos: Sequence[tuple[Values, Values]]) -> float:
     """Slope of the log odds of a right order in the difference of scores; 0 where it is below.
 
     Example:
-        >>> pair_slope(np.array([0.0, 1, 2, 3]), np.array([0.1, 0.3, 0.2, 0.4])) > 0.5
+        >>> pair_slope([(np.array([0.0, 1, 2, 3]), np.array([0.1, 0.3, 0.2, 0.4]))]) > 0.5
         True
     """
-    i, j = pairs_of(len(score))
-    difference = (score[i] - score[j]) * pair_signs(accuracy)
-    difference = difference[difference != 0]
-    if not len(difference):
+    of_zoo = []
+    for score, accuracy in zoos:
+        i, j = pairs_of(len(score))
+        of_zoo.append(((score[i] - score[j]) * pair_signs(accuracy))[pair_signs(accuracy) != 0])
+    scale = float(np.mean([np.abs(of_one).mean() for of_one in of_zoo if len(of_one)] or [0.0]))
+    if not scale:
         return 0.0
-    scale = float(np.abs(difference).mean())
 
     def loss(slope: float) -> float:
-        return float(np.logaddexp(0, -slope * difference / scale).mean())
+        losses = (np.logaddexp(0, -slope * of_one / scale) for of_one in of_zoo if len(of_one))
+        return float(np.mean([of_one.mean() for of_one in losses]))
 
     found = optimize.minimize_scalar(loss, bounds=(0, 100), method="bounded")
     return float(found.x) / scale

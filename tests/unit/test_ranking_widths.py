@@ -53,5 +53,5 @@ def test_pairs_beyond_the_gap_are_ordered_rightly_as_often_as_said():
 
 
 def test_scores_that_rank_backwards_have_no_slope():
-    assert pair_slope(np.arange(5.0), -np.arange(5.0)) == pytest.approx(0.0, abs=1e-3)
-    assert pair_slope(np.zeros(5), np.arange(5.0)) == 0.0
+    assert pair_slope([(np.arange(5.0), -np.arange(5.0))]) == pytest.approx(0.0, abs=1e-3)
+    assert pair_slope([(np.zeros(5), np.arange(5.0))]) == 0.0
