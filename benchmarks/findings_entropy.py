@@ -169,7 +169,9 @@ def _noise(findings: Findings) -> str:
 
 {plural(len(zoos), "zoo")} {"has" if len(zoos) == 1 else "have"} label noise as an axis. \
 {_by_heart(findings, zoos)} A measure can tell noise levels apart (last column) and still say \
-nothing within one; only the latter is of use where all networks were trained on the same labels.
+nothing within one; only the latter is of use where all networks were trained on the same labels. \
+And a measure that looks at labels sees noisy ones directly, whatever the network made of them: \
+across levels it is helped by that.
 
 {markdown(("measure", *_VIEWS), rows)}
 

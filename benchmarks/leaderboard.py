@@ -29,6 +29,7 @@ from audit.zoo.table import ZooTable
 from benchmarks.findings import DATE, RESULTS, ROOT, ZOOS
 from benchmarks.findings_columns import MAIN
 from benchmarks.findings_words import (
+    MIN_COVERAGE,
     NONE,
     code,
     has_noise,
@@ -45,6 +46,7 @@ BOARD: Final = ROOT / "benchmarks" / "leaderboard.md"
 HEADER: Final = (
     *("", "measure", "direction", "τ", "worst zoo", "τ within architecture"),
     *("partial τ beyond baselines", "τ, clean labels", "moves with rescaling", "seconds"),
+    "values",
 )
 #: What stands beside a direction that no measure declares.
 LEARNED: Final = "(learned)"
@@ -63,6 +65,7 @@ class Line(NamedTuple):
         clean: As `tau`, audited against clean labels where there were noisy ones.
         invariance: What the measure declares.
         seconds: Per checkpoint, mean over zoos.
+        coverage: The least share of a zoo's checkpoints that have a value.
     """
 
     column: str
@@ -74,6 +77,7 @@ class Line(NamedTuple):
     clean: Pooled
     invariance: str
     seconds: float
+    coverage: float
 
 
 def lines_of(
@@ -99,6 +103,8 @@ def lines_of(
     clean = wide("kendall", rows[rows["labels"] == "clean"]).reindex(tau.index)
     noisy = [has_noise(zoo) for zoo in zoos.values()]
     clean = clean.where(np.broadcast_to(noisy, clean.shape), tau)
+    counts = wide("n_models").fillna(0)
+    coverage = (counts / [zoo.table["checkpoint"].nunique() for zoo in zoos.values()]).min(axis=1)
     about = judged.groupby("column")[["measure", "direction"]].first()
     lines = []
     for column in tau.index:
@@ -122,9 +128,15 @@ def lines_of(
                 clean=pooled(sign * clean.loc[column].to_numpy(), sources),
                 invariance=_moves(entry),
                 seconds=_seconds(column, zoos),
+                coverage=float(coverage[column]),
             )
         )
-    return sorted(lines, key=lambda line: (-np.nan_to_num(line.tau.mean, nan=-9.0), line.column))
+    return sorted(lines, key=_place)
+
+
+def _place(line: Line) -> tuple[bool, float, str]:
+    """Sorts by τ; measures that lack values come last."""
+    return line.coverage < MIN_COVERAGE, -float(np.nan_to_num(line.tau.mean, nan=-9)), line.column
 
 
 def signs_of(direction: str, values: np.ndarray, sources: Sequence[str]) -> np.ndarray:
@@ -165,7 +177,7 @@ def board(lines: Sequence[Line], added: Sequence[str] = ()) -> str:
         name = code(line.column)
         rows.append(
             [
-                str(place),
+                str(place) if line.coverage >= MIN_COVERAGE else NONE,
                 f"**{name}**" if line.column in added else name,
                 line.direction,
                 pooled_text(line.tau),
@@ -175,6 +187,7 @@ def board(lines: Sequence[Line], added: Sequence[str] = ()) -> str:
                 number(line.clean.mean),
                 line.invariance,
                 number(line.seconds, 3),
+                f"{100 * line.coverage:.0f}%",
             ]
         )
     return markdown(HEADER, rows)
@@ -201,7 +214,8 @@ sources of the mean over each source's zoos; Student's 95% interval over sources
 are against the labels as trained on.
 - **Moves with rescaling**: whether factors on weights that leave the function as it is move the \
 measure: no, those of single units, or yes. **Seconds**: per checkpoint, beyond passes that all \
-measures share.
+measures share. **Values**: the least share of a zoo's checkpoints for which there is one; what \
+lacks a quarter or more stands at the end, without a place.
 - {len(lines)} lines: the first is ahead by luck too. Lines whose intervals overlap are not ranked \
 by this table.
 

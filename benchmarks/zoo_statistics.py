@@ -137,6 +137,8 @@ def statistics_of(
         Columns `COLUMNS`, numbers rounded.
     """
     known = pd.read_csv(kept) if kept is not None and kept.exists() else pd.DataFrame()
+    if len(known):
+        known = known.drop_duplicates(["digest", "column"])
     rows = []
     for name, zoo in zoos.items():
         for labels in audits_of(zoo):

@@ -76,6 +76,14 @@ def test_lines_say_what_is_declared(lines):
     assert snip.direction == "(learned)"
 
 
+def test_lines_that_lack_values_come_last(zoos):
+    rows = zoo_statistics.statistics_of(zoos, ())
+    rows.loc[rows["column"] == "snip", "n_models"] = 3
+    lines = leaderboard.lines_of(zoos, rows, installed().measures)
+    assert [line.column for line in lines][-1] == "snip"
+    assert "| – | `snip` |" in leaderboard.board(lines)
+
+
 def test_page_has_a_line_per_measure(zoos, lines):
     text = leaderboard.page(zoos, lines)
     assert "nan" not in text
