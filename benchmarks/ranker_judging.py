@@ -24,14 +24,14 @@ class Line(NamedTuple):
         ranker: Its name.
         scores: Per zoo.
         kendall: Per zoo.
-        within: Least τ within an architecture, per zoo.
+        within: Least τ within an architecture, per zoo; None where it is undefined.
         worth: What rankers are tuned for, per zoo.
     """
 
     ranker: str
     scores: dict[str, np.ndarray]
     kendall: dict[str, float]
-    within: dict[str, float]
+    within: dict[str, float | None]
     worth: dict[str, float]
 
     @property
@@ -48,7 +48,7 @@ def line_of(name: str, scored: Sequence[tuple[KnownZoo, np.ndarray]]) -> Line:
         name,
         scores={n: score for n, (_, score) in zoos.items()},
         kendall={n: float(kendall_columns(s[:, None], z)[0]) for n, (z, s) in zoos.items()},
-        within={n: float("nan") if tau is None else tau for n, tau in within.items()},
+        within=within,
         worth={n: float(worth(s[:, None], z)[0]) for n, (z, s) in zoos.items()},
     )
 
@@ -109,7 +109,7 @@ def report_line(line: Line, zoos: Sequence[KnownZoo]) -> dict[str, Any]:
         "upper": upper,
         "worst": min(line.kendall.values()),
         "within": line.within,
-        "worst_within": float(np.nanmin(list(line.within.values()))),
+        "worst_within": min((tau for tau in line.within.values() if tau is not None), default=None),
     }
 
 

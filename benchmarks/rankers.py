@@ -263,9 +263,10 @@ def show(report: Mapping[str, Any]) -> None:
         for row in report[key]:
             cells = "".join(f"{row['kendall'][name]:10.2f}" for name in names)
             ends = f"{row['lower']:.2f} … {row['upper']:.2f}"
+            within = "" if row["worst_within"] is None else f"{row['worst_within']:6.2f}"
             print(
                 f"{row.get('set', row['ranker'])[:37]:38}{cells}{row['mean']:7.3f} {ends:>14} "
-                f"{row['worst']:6.2f} {row['worst_within']:6.2f}"
+                f"{row['worst']:6.2f} {within}"
             )
     added = report["topology_adds"]
     if added:
