@@ -1,13 +1,13 @@
 """The leaderboard: lines follow from the tables, and one file with one measure gets its own."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from programs import run_program
 
 from audit.errors import ConfigError
 from audit.plugin.registry import installed
@@ -145,15 +145,11 @@ def test_file_of_one_measure_becomes_a_plugin(tmp_path):
         "    print([e.name for e in leaderboard_file.as_plugin(Path(name), place)])\n"
         "assert {'mine', 'active_share', 'train_loss'} <= set(installed().measures)\n"
     )
-    run = subprocess.run(
+    run = run_program(
         [sys.executable, "-c", program, str(tmp_path), str(mine), str(EXAMPLE)],
-        capture_output=True,
-        text=True,
-        check=False,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "plugins")))},
     )
-    assert run.returncode == 0, run.stderr
     assert run.stdout == "['mine']\n['active_share']\n"
 
 
