@@ -11,7 +11,7 @@ has the labels that the networks were trained on, so that those decide.
 Choosing the best line of the table is a choice too: "the best so far on the others" is the nested
 estimate, in which each source is ranked by the ranker that did best on the sources left of it.
 
-The last run (`results/rankers-2026-11-27.json`, six zoos of five sources, 48 checkpoints each) says:
+The last run (`results/rankers-2026-11-27.json`; six zoos of five sources) says:
 
 - The shipped way of fitting reaches τ 0.65 on sources left out, as most fitted rankers do (0.60 to
   0.67, each within the others' intervals); equal votes of everything reach 0.46 to 0.54.
@@ -287,8 +287,8 @@ def show(report: Mapping[str, Any]) -> None:
     card = report["card"]
     for key in ("kendall", "kendall_within", "coverage", "apart", "right"):
         known = {zoo["name"]: zoo[key] for zoo in card["zoos"]}
-        cells = (" " * 10 if known[n] is None else f"{known[n]:10.2f}" for n in names)
-        print(f"{key:38}{''.join(cells)}")
+        told = (" " * 10 if known[n] is None else f"{known[n]:10.2f}" for n in names)
+        print(f"{key:38}{''.join(told)}")
     print(f"\nfamily weighs {card['within']}, half width {card['half_width']}, gap {card['gap']}")
     for measure in sorted(card["measures"], key=lambda m: -abs(m["coefficient"])):
         print(f"  {measure['name']:46}{measure['coefficient']:8.3f}  {measure['group']}")

@@ -10,7 +10,6 @@ import pandas as pd
 from audit.ranking.order import ranking_frame
 from audit.ranking.rank import Ranking, rank_table
 from audit.ranking.zero_shot import checkpoint_names
-from audit.statistics.result import Values
 
 
 def rank_networks(table: pd.DataFrame, networks: Sequence[object], **options: Any) -> Ranking:
@@ -45,8 +44,9 @@ def rank_networks(table: pd.DataFrame, networks: Sequence[object], **options: An
         if first[network] in ranked.index
     ]
     rows = ranked.loc[[of for _, of in chosen]]
-    ends: list[Values] = [rows[column].to_numpy(float) for column in ("score", "lower", "upper")]
-    frame = ranking_frame([name for name, _ in chosen], *ends, ranking.about.get("gap"))
+    score, lower, upper = (rows[column].to_numpy(float) for column in ("score", "lower", "upper"))
+    shown = [name for name, _ in chosen]
+    frame = ranking_frame(shown, score, lower, upper, ranking.about.get("gap"))
     copies = [f"{name} is {of}" for name, of in chosen if name != of]
     about = {**ranking.about, "notes": [*ranking.about["notes"], *_note(copies)]}
     return Ranking(frame, about)

@@ -156,7 +156,7 @@ def known_zoo(scores: ZooScores, accuracy: Values) -> KnownZoo:
 def pair_signs(values: np.ndarray) -> np.ndarray:
     """Signs of the differences of all pairs of rows i < j; shape (pairs, …)."""
     i, j = pairs_of(len(values))
-    return np.sign(values[i] - values[j])
+    return np.asarray(np.sign(values[i] - values[j]))
 
 
 @functools.cache
