@@ -241,27 +241,31 @@ def _card_measures(
     versions: Mapping[str, str],
 ) -> list[CardMeasure]:
     """The measures that have a weight (all, where none has), near copies in one group."""
-    weighty = np.flatnonzero(coefficients)
+    weighty = [int(i) for i in np.flatnonzero(coefficients)]
     shared = np.bincount(groups[weighty], minlength=groups.max() + 1) > 1
-    return [
-        CardMeasure(
-            name=names[i],
-            version=versions.get(names[i], ""),
-            coefficient=float(coefficients[i]),
-            group=f"group {groups[i]}" if shared[groups[i]] else "",
-            **_range(names[i], tables),  # type: ignore[arg-type]
+    found = []
+    for i in weighty or range(len(names)):
+        lower, upper = _range(names[i], tables)
+        found.append(
+            CardMeasure(
+                name=names[i],
+                version=versions.get(names[i], ""),
+                coefficient=float(coefficients[i]),
+                group=f"group {groups[i]}" if shared[groups[i]] else "",
+                lower=lower,
+                upper=upper,
+            )
         )
-        for i in (weighty.tolist() if len(weighty) else range(len(names)))
-    ]
+    return found
 
 
-def _range(measure: str, tables: Sequence[pd.DataFrame]) -> dict[str, float]:
+def _range(measure: str, tables: Sequence[pd.DataFrame]) -> tuple[float, float]:
     """Least and greatest value among the checkpoints fitted on."""
     seen = np.concatenate([column_or_gaps(table, measure) for table in tables])
     seen = seen[~np.isnan(seen)]
     if not len(seen):
         raise DataError(f"no zoo has a finite value of measure {measure!r}")
-    return {"lower": float(seen.min()), "upper": float(seen.max())}
+    return float(seen.min()), float(seen.max())
 
 
 def rank_by_card(

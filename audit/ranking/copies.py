@@ -45,8 +45,8 @@ def rank_networks(table: pd.DataFrame, networks: Sequence[object], **options: An
     ]
     rows = ranked.loc[[of for _, of in chosen]]
     score, lower, upper = (rows[column].to_numpy(float) for column in ("score", "lower", "upper"))
-    named = [name for name, _ in chosen]
-    frame = ranking_frame(named, score, lower, upper, ranking.about.get("gap"))
+    shown = [name for name, _ in chosen]
+    frame = ranking_frame(shown, score, lower, upper, ranking.about.get("gap"))
     copies = [f"{name} is {of}" for name, of in chosen if name != of]
     about = {**ranking.about, "notes": [*ranking.about["notes"], *_note(copies)]}
     return Ranking(frame, about)
