@@ -19,6 +19,7 @@ from benchmarks.findings_votes import pool_of, source_weights, vote_tau
 from benchmarks.findings_words import (
     NONE,
     Findings,
+    Frame,
     code,
     learned,
     listed,
@@ -43,7 +44,9 @@ def failures_section(findings: Findings) -> str:
 
 def _by_zoo(findings: Findings) -> str:
     tau = findings.of_zoos()
-    sign_error = findings.rows[findings.rows["judged"] & (findings.rows["labels"] == "as_trained")]
+    sign_error: Frame = findings.rows[
+        findings.rows["judged"] & (findings.rows["labels"] == "as_trained")
+    ]
     main = findings.known([c for c in MAIN if c != "random"])
     pool = pool_of(findings, findings.known(findings.judged.index))
     rows, picks = [], {}

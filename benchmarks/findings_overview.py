@@ -15,6 +15,7 @@ from benchmarks.findings_columns import MAIN
 from benchmarks.findings_words import (
     NONE,
     Findings,
+    Frame,
     cell,
     code,
     estimate,
@@ -85,7 +86,7 @@ accuracies further, and was not tried.
 {gaps}"""
 
 
-def _zoo_row(name: str, zoo: ZooTable, table: pd.DataFrame) -> list[str]:
+def _zoo_row(name: str, zoo: ZooTable, table: Frame) -> list[str]:
     accuracy = table[HELD_OUT]
     axes = [c for c in table if c.startswith("hp.") and table[c].nunique() > 1]
     axes = [c.removeprefix("hp.") for c in axes if c not in ("hp.architecture", "hp.model")]
@@ -169,7 +170,7 @@ accuracy and train loss; then beyond all of {listed([code(b) for b in baselines(
 {_multiplicity(findings)}"""
 
 
-def _main_row(judged: pd.DataFrame, column: str) -> list[str]:
+def _main_row(judged: Frame, column: str) -> list[str]:
     row = judged.loc[column]
     arrow = {"higher": "↑", "lower": "↓"}.get(str(row["direction"]), "")
     low, high = row["predicted_lower"], row["predicted_upper"]

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from audit.plugin.registry import installed
@@ -14,6 +13,7 @@ from audit.statistics.result import HELD_OUT
 from benchmarks.familywise import taus
 from benchmarks.findings_words import (
     Findings,
+    Frame,
     code,
     difference_said,
     listed,
@@ -171,5 +171,5 @@ fall below "without" though topology tells something; and the greedy vote is not
 ranker, which has its own table ([the ranker](../benchmarks/README.md))."""
 
 
-def _excludes_zero(row: pd.Series, name: str) -> bool:
+def _excludes_zero(row: Frame, name: str) -> bool:
     return bool(row[f"{name}_lower"] > 0 or row[f"{name}_upper"] < 0)

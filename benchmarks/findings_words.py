@@ -6,14 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from audit.zoo.table import ZooTable
 from benchmarks.pooling import Pooled, pooled
 from benchmarks.zoo_statistics import Zoos, table_of
+
+#: A table from which single cells are read, which pandas' stubs have no type for.
+Frame = Any
 
 #: A column that lacks more values than this leaves in some zoo is not called one of the best.
 MIN_COVERAGE: Final = 0.75
@@ -37,10 +41,10 @@ class Findings:
     rows: pd.DataFrame
     pooled: pd.DataFrame
     threshold: float
-    _wide: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict)
+    _wide: dict[tuple[str, str], Frame] = field(default_factory=dict)
 
     @cached_property
-    def tables(self) -> dict[str, pd.DataFrame]:
+    def tables(self) -> dict[str, Frame]:
         """The main zoos as trained, one row per checkpoint."""
         return {name: table_of(zoo) for name, zoo in self.zoos.main.items()}
 
@@ -50,21 +54,21 @@ class Findings:
         return self.zoos.sources
 
     @cached_property
-    def by_column(self) -> pd.DataFrame:
+    def by_column(self) -> Frame:
         """The pooled rows by column."""
         return self.pooled.set_index("column")
 
     @cached_property
-    def judged(self) -> pd.DataFrame:
+    def judged(self) -> Frame:
         """The pooled rows of columns that are judged, by column."""
         return self.by_column[self.by_column["judged"]]
 
     @cached_property
-    def covering(self) -> pd.DataFrame:
+    def covering(self) -> Frame:
         """Of the judged columns those with values for nearly all checkpoints of every zoo."""
         return self.judged[self.judged["coverage"] >= MIN_COVERAGE]
 
-    def of_zoos(self, name: str = "kendall", labels: str = "as_trained") -> pd.DataFrame:
+    def of_zoos(self, name: str = "kendall", labels: str = "as_trained") -> Frame:
         """A statistic by column and zoo."""
         if (name, labels) not in self._wide:
             rows = self.rows[self.rows["labels"] == labels]
@@ -105,7 +109,7 @@ def pooled_text(one: Pooled) -> str:
     return estimate(one.mean, one.lower, one.upper)
 
 
-def cell(frame: pd.DataFrame, column: str, name: str, least: float = -1.0) -> str:
+def cell(frame: Frame, column: str, name: str, least: float = -1.0) -> str:
     """A statistic of a pooled table with its interval; a dash where the column is not known."""
     if column not in frame.index:
         return NONE
@@ -163,7 +167,7 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def learned(values: Sequence[float], sources: Sequence[str]) -> np.ndarray:
+def learned(values: ArrayLike, sources: Sequence[str]) -> np.ndarray:
     """Associations with the sign that the other sources give them.
 
     Of a measure that is worth using, these are positive: its sign on the sources seen holds on

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from audit.statistics import holm, interval
@@ -43,9 +44,7 @@ class Pooled(NamedTuple):
     p_value: float
 
 
-def pooled(
-    values: Sequence[float], sources: Sequence[str], errors: Sequence[float] | None = None
-) -> Pooled:
+def pooled(values: ArrayLike, sources: Sequence[str], errors: ArrayLike | None = None) -> Pooled:
     """Mean over sources with Student's interval; zoos without a value are left out.
 
     Each source counts once, whatever its number of zoos. The standard error is that of the means
@@ -74,7 +73,7 @@ def pooled(
 
 
 def _by_source(
-    values: Sequence[float], sources: Sequence[str], errors: Sequence[float] | None = None
+    values: ArrayLike, sources: Sequence[str], errors: ArrayLike | None = None
 ) -> tuple[Float[np.ndarray, " s"], Float[np.ndarray, " s"]]:
     """Mean of each source's zoos, and its sampling variance (0 where errors are not known)."""
     x = np.asarray(values, dtype=float)
@@ -88,7 +87,7 @@ def _by_source(
 
 
 def predicted(
-    values: Sequence[float], sources: Sequence[str], errors: Sequence[float] | None = None
+    values: ArrayLike, sources: Sequence[str], errors: ArrayLike | None = None
 ) -> tuple[float, float]:
     """Student's 95% prediction interval for a zoo of a source not seen.
 
@@ -143,7 +142,7 @@ class Agreement(NamedTuple):
     p_value: float
 
 
-def agreement(values: Sequence[float], mean: float) -> Agreement:
+def agreement(values: ArrayLike, mean: float) -> Agreement:
     """Count the zoos whose association has the sign of the mean over sources."""
     signs = np.sign(np.asarray(values, dtype=float))
     signs = signs[np.abs(signs) > 0]
@@ -167,7 +166,7 @@ class Heterogeneity(NamedTuple):
     p_value: float
 
 
-def heterogeneity(values: Sequence[float], errors: Sequence[float]) -> Heterogeneity:
+def heterogeneity(values: ArrayLike, errors: ArrayLike) -> Heterogeneity:
     """Cochran's Q, I² and the spread between zoos, weighted by inverse variances.
 
     Args:
@@ -242,7 +241,7 @@ def _wide(rows: pd.DataFrame, name: str, columns: pd.Index[Any], zoos: Sequence[
 def _errors(rows: pd.DataFrame, name: str, columns: pd.Index[Any], zoos: Sequence[str]) -> Matrix:
     """Standard errors of a statistic, from its intervals."""
     lower, upper = (_wide(rows, f"{name}_{end}", columns, zoos) for end in ("lower", "upper"))
-    return (upper - lower) / (2 * stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return np.asarray((upper - lower) / (2 * stats.norm.ppf((1 + CONFIDENCE) / 2)))
 
 
 def _of_tau(

@@ -249,7 +249,7 @@ def _blocks(table: pd.DataFrame) -> list[Part]:
         return []
     order = np.random.default_rng(SEED).permutation(len(table))
     blocks = np.array_split(order, min(N_BLOCKS, len(table)))
-    parts = [table, *(table.drop(index=block).reset_index(drop=True) for block in blocks)]
+    parts = [table, *(table.drop(index=list(block)).reset_index(drop=True) for block in blocks)]
     return [Part(part, statistics.Designs(part)) for part in parts]
 
 
