@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from audit.errors import unknown_name
+from audit.plugin.names import split_names
 from audit.statistics.result import why_undefined
 
 
@@ -49,7 +50,7 @@ def better_than(ranking: pd.DataFrame, reference: str) -> list[str]:
     if reference not in set(known):
         raise unknown_name("checkpoint", reference, known)
     row = ranking[known == reference].iloc[0]
-    tied = str(row["tied_with"]).split(";")
+    tied = split_names(row["tied_with"])
     above = ranking[(ranking["score"] > row["score"]) & ~known.isin(tied)]
     return [str(name) for name in above.sort_values("score", ascending=False)["checkpoint"]]
 
