@@ -89,11 +89,10 @@ class Votes(Linear):
         """The mean vote."""
         voters = np.flatnonzero(self.signs)
         votes = zoo.mixed(self.within)[:, voters]
-        groups = {
-            "column": lambda: np.arange(len(voters)),
-            "measure": lambda: self.owners[voters],
-            "copies": lambda: copy_groups(votes),
-        }[self.share]()
+        if self.share == "copies":
+            groups = copy_groups(votes)
+        else:
+            groups = self.owners[voters] if self.share == "measure" else np.arange(len(voters))
         return np.asarray(votes @ (self.signs[voters] / np.bincount(groups)[groups]))
 
 
@@ -342,7 +341,7 @@ class Tuned(Linear):
             else 0.0
             for settings in self.grid
         ]
-        self.settings = self.grid[int(np.argmax(found))]
+        self.settings = self.grid[int(np.argmax(np.array(found)))]
         chosen = self.make(**self.settings).fit(zoos)
         self.weights, self.within = chosen.weights, chosen.within
         return self
