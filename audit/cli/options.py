@@ -23,14 +23,23 @@ folder_argument = click.argument(
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
-def run_options(function: Function) -> Function:
-    """What does not decide numbers: where to write, and what to run on."""
+def machine_options(function: Function) -> Function:
+    """What to run on."""
     for option in (
         click.option("--quiet", is_flag=True, help="Draw no progress bars."),
         click.option(
             "--workers", type=click.IntRange(0), help="Processes; 0 runs in this one. [cores]"
         ),
         click.option("--device", default="auto", help="auto, cpu or cuda.", show_default=True),
+    ):
+        function = option(function)
+    return function
+
+
+def run_options(function: Function) -> Function:
+    """What does not decide numbers: where to write, and what to run on."""
+    function = machine_options(function)
+    for option in (
         click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         click.option(
             "--cache",

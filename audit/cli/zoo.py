@@ -7,26 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.options import as_json, make_options
+from audit.cli.options import as_json, machine_options, make_options
 
 if TYPE_CHECKING:
     from audit.zoo.table import Labels
 
-task_argument = click.argument("task")
-
-
-def _zoo_options(function: Any) -> Any:
-    """Where a zoo lies and what it is trained on."""
-    for option in (
-        click.option("--quiet", is_flag=True, help="Draw no progress bars."),
-        click.option(
-            "--workers", type=click.IntRange(0), help="Processes; 0 runs in this one. [cores]"
-        ),
-        click.option("--device", default="auto", help="auto, cpu or cuda.", show_default=True),
-        _folder_option,
-    ):
-        function = option(function)
-    return function
+_task_argument = click.argument("task")
 
 
 _folder_option = click.option(
@@ -67,8 +53,9 @@ def list_tasks(as_json: bool) -> None:
 
 
 @command.command("train")
-@task_argument
-@_zoo_options
+@_task_argument
+@machine_options
+@_folder_option
 def train(task: str, output: Path, **chosen: Any) -> None:
     """Train every checkpoint of TASK that is not trained yet, from seeds."""
     from audit.zoo.tasks import read_task
@@ -89,7 +76,7 @@ def train(task: str, output: Path, **chosen: Any) -> None:
 
 
 @command.command("check")
-@task_argument
+@_task_argument
 @_folder_option
 @as_json
 def check(task: str, output: Path, as_json: bool) -> None:
@@ -112,8 +99,9 @@ def check(task: str, output: Path, as_json: bool) -> None:
 
 
 @command.command("measure")
-@task_argument
-@_zoo_options
+@_task_argument
+@machine_options
+@_folder_option
 @click.option(
     "--table",
     type=click.Path(path_type=Path, file_okay=False),

@@ -14,13 +14,19 @@ from audit.errors import ConfigError
 from audit.folder.columns import directions_of, judged_columns
 from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
-from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, read_run, write_run
+from audit.folder.record import (
+    ACCURACIES,
+    CORRELATIONS,
+    MEASURES,
+    network_digests,
+    read_run,
+    write_run,
+)
 from audit.folder.tables import read_measures, wide_frame
 from audit.plugin import KnownCheckpoint
 from audit.plugin.registry import installed
 from audit.statistics.copies import NETWORK
 from audit.statistics.result import TRAIN
-from audit.store import key_digest
 
 #: What decides this stage's table, of `audit`'s source.
 SOURCES: Final = ("statistics", "correlation", "folder", "plugin/parts.py")
@@ -81,19 +87,6 @@ def correlate_folder(
     }
     write_run(folder, record)
     return statistics
-
-
-def network_digests(record: Mapping[str, Any]) -> dict[str, str]:
-    """Checkpoint → a digest of all that makes its network what it is; unknown ones are left out.
-
-    Weights alone do not: another model, or another head, may read the same file.
-    """
-    parts = ("model", "model_args", "source", "weights_digest", "which", "class_order")
-    return {
-        str(entry["checkpoint"]): key_digest({part: entry.get(part) for part in parts})
-        for entry in record.get("checkpoints") or ()
-        if entry.get("weights_digest")
-    }
 
 
 def _controls_of(record: Mapping[str, Any], held_out: pd.DataFrame) -> Controls:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from audit.errors import DataError
 from audit.files import write_atomically
+from audit.store import key_digest
 
 MEASURES: Final = "measures.csv"
 UNITS: Final = "units.parquet"
@@ -48,3 +49,16 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     text = json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
     # lone surrogates, of paths that are not UTF-8, become the escapes that JSON has for them
     write_atomically(folder / RUN, text.encode("utf-8", "backslashreplace"))
+
+
+def network_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """Checkpoint → a digest of all that makes its network what it is; unknown ones are left out.
+
+    Weights alone do not: another model, or another head, may read the same file.
+    """
+    parts = ("model", "model_args", "source", "weights_digest", "which", "class_order")
+    return {
+        str(entry["checkpoint"]): key_digest({part: entry.get(part) for part in parts})
+        for entry in record.get("checkpoints") or ()
+        if entry.get("weights_digest")
+    }

@@ -10,9 +10,11 @@ import pandas as pd
 from audit.ranking.order import ranking_frame
 from audit.ranking.rank import Ranking, rank_table
 from audit.ranking.zero_shot import checkpoint_names
+from audit.statistics.copies import one_row_each
+from audit.statistics.result import Codes
 
 
-def rank_networks(table: pd.DataFrame, networks: Sequence[object], **options: Any) -> Ranking:
+def rank_networks(table: pd.DataFrame, codes: Codes, **options: Any) -> Ranking:
     """Rank a table in which several rows may hold the same network.
 
     Copies would count twice in every rank of a measure, in votes and in fits. The first row of
@@ -20,34 +22,29 @@ def rank_networks(table: pd.DataFrame, networks: Sequence[object], **options: An
 
     Args:
         table: One row per checkpoint.
-        networks: What network each row holds, such as a digest of its weights; rows without one
-            (None, NaN or "") are networks of their own.
+        codes: The network of each row, as `audit.statistics.copies.network_codes` tells them,
+            shape (n,).
         options: Of `rank_table`.
 
     Raises:
         DataError: As `rank_table` does.
     """
     names = checkpoint_names(table)
-    of_row = [
-        f"row {i}" if pd.isna(network) or network == "" else f"network {network}"  # type: ignore[call-overload]
-        for i, network in enumerate(networks)
-    ]
-    first = dict(zip(reversed(of_row), reversed(names), strict=True))
-    kept = pd.DataFrame(table[~pd.Series(of_row, index=table.index).duplicated()])
+    kept = one_row_each(table.assign(checkpoint=names), codes)
     ranking = rank_table(kept, **options)
     if len(kept) == len(table):
         return ranking
+    of_code = list(codes)
+    firsts = [names[of_code.index(code)] for code in of_code]
     ranked = ranking.table.set_index("checkpoint")
     chosen = [
-        (name, first[network])
-        for name, network in zip(names, of_row, strict=True)
-        if first[network] in ranked.index
+        (name, first) for name, first in zip(names, firsts, strict=True) if first in ranked.index
     ]
-    rows = ranked.loc[[of for _, of in chosen]]
+    rows = ranked.loc[[first for _, first in chosen]]
     score, lower, upper = (rows[column].to_numpy(float) for column in ("score", "lower", "upper"))
     shown = [name for name, _ in chosen]
     frame = ranking_frame(shown, score, lower, upper, ranking.about.get("gap"))
-    copies = [f"{name} is {of}" for name, of in chosen if name != of]
+    copies = [f"{name} is {first}" for name, first in chosen if name != first]
     about = {**ranking.about, "notes": [*ranking.about["notes"], *_note(copies)]}
     return Ranking(frame, about)
 

@@ -10,14 +10,15 @@ import pandas as pd
 
 from audit import ranking
 from audit.errors import DataError
-from audit.folder.columns import directed_columns, directions_of, measure_of
+from audit.folder.columns import directed_columns, directions_of, judged_columns, measure_of
 from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
-from audit.folder.record import ACCURACIES, MEASURES, RANKING, read_run, write_run
+from audit.folder.record import ACCURACIES, MEASURES, RANKING, network_digests, read_run, write_run
 from audit.folder.result import optional_table
 from audit.folder.tables import doubts_of, read_measures, wide_frame
 from audit.ranking.cards import DEFAULT_CARD
 from audit.statistics import MIN_FAMILIES
+from audit.statistics.copies import NETWORK, network_codes
 
 #: The shipped card that ranks where accuracies are too few, and that fitted rankers start from.
 PRIOR: Final = DEFAULT_CARD
@@ -81,8 +82,10 @@ def rank_folder(
     if len(wide) == 1:
         found = _alone(str(wide["checkpoint"].iloc[0]))
     else:
-        found = ranking.rank_table(
+        networks = wide.assign(**{NETWORK: wide["checkpoint"].map(network_digests(record))})
+        found = ranking.rank_networks(
             wide,
+            network_codes(networks, judged_columns(record, wide)[0]),
             directions=directions,
             measures=directed_columns(record, wide),
             owners={column: measure_of(record, column) for column in directions},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audit.errors import quoted
-from audit.statistics.result import GAP, HELD_OUT, TRAIN, Codes, Values, numeric_column
+from audit.statistics.result import GAP, HELD_OUT, TRAIN, Codes, numeric_column
 
 #: The column that names networks by a digest of their weights and architecture.
 NETWORK: Final = "network_digest"
@@ -128,22 +128,3 @@ def one_row_each(table: pd.DataFrame, codes: Codes) -> pd.DataFrame:
             means = pd.Series(numeric_column(table, name)).groupby(codes).mean()
             found[name] = means.to_numpy()
     return found
-
-
-def share_among_copies(codes: Codes, score: Values, lower: Values, upper: Values) -> list[Values]:
-    """Scores and intervals that are the same for every name of a network, so that they tie.
-
-    Args:
-        codes: Of `network_codes`, shape (n,).
-        score: Shape (n,).
-        lower: Lower ends of the scores' intervals.
-        upper: Upper ends.
-
-    Returns:
-        Mean score, least lower end and greatest upper end of each row's network.
-    """
-    columns = zip((score, lower, upper), ("mean", "min", "max"), strict=True)
-    return [
-        np.asarray(pd.Series(values).groupby(codes).transform(how), dtype=float)  # type: ignore[call-overload]
-        for values, how in columns
-    ]

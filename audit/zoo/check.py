@@ -79,7 +79,7 @@ def check_zoo(task: Task, folder: Path) -> list[Finding]:
         ),
         Finding(
             f"train accuracy does not settle the order: |τ| at most {MAX_TRAIN_TAU}",
-            f"{by_training:.2f}",
+            "undefined: all alike" if np.isnan(by_training) else f"{by_training:.2f}",
             not abs(by_training) > MAX_TRAIN_TAU,
         ),
     ]

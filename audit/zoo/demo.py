@@ -37,7 +37,6 @@ def demo(options: RunOptions, task: Task | None = None) -> AuditResult:
         AuditError: A network could not be trained; the message says which and why.
     """
     folder = options.output
-    pipeline.make_writable(folder)
     task = task or read_task("demo")
     train_zoo(task, folder, options)
     tasks = [TrainTask(recipe, folder) for recipe in task.recipes()]

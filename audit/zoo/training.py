@@ -133,6 +133,8 @@ def _settle_statistics(network: nn.Module, images: Tensor, recipe: Recipe, devic
     'Batch' in BatchNorm", 2021, arXiv:2105.07576, section 3 ("precise BatchNorm").
     """
     normalisers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not normalisers:
+        return
     momenta = [normaliser.momentum for normaliser in normalisers]
     for normaliser in normalisers:
         normaliser.reset_running_stats()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from audit.errors import ConfigError
-from audit.plugin import Split
+from audit.plugin import DatasetEntry, Split
 from audit_datasets._in_memory import PictureSplit
 from audit_datasets._options import refuse_unknown
 
@@ -108,3 +108,20 @@ def drawn_split(
         return grey_picture(draw(name, style, rng, side, clutter))
 
     return PictureSplit(np.repeat(np.arange(len(classes)), per_class), classes, names, get)
+
+
+def drawn_dataset(
+    name: str,
+    summary: str,
+    classes: Sequence[str],
+    styles: Mapping[Split, Sequence[str]],
+    draw: Draw,
+) -> DatasetEntry:
+    """The entry of a dataset of drawings; `drawn_split` says what its options mean."""
+
+    def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
+        return drawn_split(name, split, options, classes, styles, draw)
+
+    return DatasetEntry(
+        name=name, summary=summary, version="1", open=open_split, options=DRAWN_OPTIONS
+    )

@@ -18,13 +18,12 @@ Drawn at four times the size and averaged. Grey, one channel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from audit.plugin import DatasetEntry, Split
-from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
-from audit_datasets._in_memory import PictureSplit
+from audit.plugin import Split
+from audit_datasets._drawn import drawn_dataset
 
 CLASSES: Final = (
     *("arrow", "crescent", "cross", "ellipse", "heart", "hexagon"),
@@ -37,20 +36,6 @@ STYLES: Final[Mapping[Split, tuple[str, ...]]] = {
 _FINE: Final = 4  # fine pixels to a pixel, each way
 _CORNERS: Final = {"hexagon": 6, "pentagon": 5, "square": 4, "triangle": 3}
 _POINTS: Final = {"star-of-five": (5, 0.45), "star-of-six": (6, 0.58)}
-
-
-def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
-    """The shapes in the styles of one split.
-
-    Args:
-        split: "train" or "held_out".
-        options: `side` in pixels, default 32; `per_class`, the images of a class in this split,
-            default 40; `seed`, default 0; `clutter` from 0 to 1, default 0.5.
-
-    Raises:
-        ConfigError: An unknown option, or a value that cannot be used.
-    """
-    return drawn_split("shapes", split, options, CLASSES, STYLES, _drawing)
 
 
 def _drawing(
@@ -187,11 +172,11 @@ _CURVES: Final = {
 }
 
 DATASETS = (
-    DatasetEntry(
-        name="shapes",
-        summary="drawn shapes on cluttered grounds, held out by style, no download",
-        version="1",
-        open=open_split,
-        options=DRAWN_OPTIONS,
+    drawn_dataset(
+        "shapes",
+        "drawn shapes on cluttered grounds, held out by style, no download",
+        CLASSES,
+        STYLES,
+        _drawing,
     ),
 )

@@ -23,13 +23,12 @@ Grey, one channel.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from audit.plugin import DatasetEntry, Split
-from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
-from audit_datasets._in_memory import PictureSplit
+from audit.plugin import Split
+from audit_datasets._drawn import drawn_dataset
 
 STYLES: Final[Mapping[Split, tuple[str, ...]]] = {
     "train": ("register-0", "register-2"),
@@ -39,20 +38,6 @@ _RATE: Final = 8000  # samples per second
 _SECONDS: Final = 0.5
 _WINDOW: Final = 256  # samples
 _RANGE: Final = 40.0  # dB from black to white
-
-
-def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
-    """The sounds in the registers of one split.
-
-    Args:
-        split: "train" or "held_out".
-        options: `side` in pixels, default 32; `per_class`, the images of a class in this split,
-            default 40; `seed`, default 0; `clutter` from 0 to 1, default 0.5.
-
-    Raises:
-        ConfigError: An unknown option, or a value that cannot be used.
-    """
-    return drawn_split("sounds", split, options, tuple(_SOUNDS), STYLES, _drawing)
 
 
 def _drawing(
@@ -172,11 +157,11 @@ _SOUNDS: Final[Mapping[str, Callable[[np.ndarray, float, np.random.Generator], n
 }
 
 DATASETS = (
-    DatasetEntry(
-        name="sounds",
-        summary="spectrograms of synthesised sounds, held out by register and noise, no download",
-        version="1",
-        open=open_split,
-        options=DRAWN_OPTIONS,
+    drawn_dataset(
+        "sounds",
+        "spectrograms of synthesised sounds, held out by register and noise, no download",
+        tuple(_SOUNDS),
+        STYLES,
+        _drawing,
     ),
 )

@@ -26,9 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from audit.plugin import DatasetEntry, Split
-from audit_datasets._drawn import DRAWN_OPTIONS, drawn_split
-from audit_datasets._in_memory import PictureSplit
+from audit.plugin import Split
+from audit_datasets._drawn import drawn_dataset
 
 STYLES: Final[Mapping[Split, tuple[str, ...]]] = {
     "train": ("scale-1", "scale-3", "scale-5"),
@@ -36,20 +35,6 @@ STYLES: Final[Mapping[Split, tuple[str, ...]]] = {
 }
 _SHORTEST: Final = 3.0  # pixels
 _RATIO: Final = 1.3
-
-
-def open_split(split: Split, options: Mapping[str, Any]) -> PictureSplit:
-    """The textures in the ranges of one split.
-
-    Args:
-        split: "train" or "held_out".
-        options: `side` in pixels, default 32; `per_class`, the images of a class in this split,
-            default 40; `seed`, default 0; `clutter` from 0 to 1, default 0.5.
-
-    Raises:
-        ConfigError: An unknown option, or a value that cannot be used.
-    """
-    return drawn_split("textures", split, options, tuple(_TEXTURES), STYLES, _drawing)
 
 
 def _drawing(
@@ -195,11 +180,11 @@ _TEXTURES: Final[Mapping[str, Callable[[int, float, float, np.random.Generator],
 }
 
 DATASETS = (
-    DatasetEntry(
-        name="textures",
-        summary="synthetic textures, held out by scale, turn and contrast, no download",
-        version="1",
-        open=open_split,
-        options=DRAWN_OPTIONS,
+    drawn_dataset(
+        "textures",
+        "synthetic textures, held out by scale, turn and contrast, no download",
+        tuple(_TEXTURES),
+        STYLES,
+        _drawing,
     ),
 )

@@ -178,8 +178,8 @@ def test_known_accuracies_go_before_the_card():
 def test_one_network_under_two_names_is_ranked_once_and_tied():
     table = zoo(12).drop(columns="held_out_accuracy")
     twice = pd.concat([table, table.iloc[[4, 4]].assign(checkpoint=["x", "y"])])
-    networks = [*range(12), 4, 4]
-    found = rank_networks(twice, networks, card=card_of())
+    codes = np.array([*range(12), 4, 4])
+    found = rank_networks(twice, codes, card=card_of())
     rows = found.table.set_index("checkpoint")
     assert rows.loc[["c4", "x", "y"], "score"].nunique() == 1
     assert {"x", "y"} <= set(rows.loc["c4", "tied_with"].split(";"))
@@ -188,7 +188,7 @@ def test_one_network_under_two_names_is_ranked_once_and_tied():
     assert found.about["notes"] == [
         "the same network under several names is ranked once, and tied: x is c4, y is c4"
     ]
-    different = rank_networks(table, [None] * 12, card=card_of())
+    different = rank_networks(table, np.arange(12), card=card_of())
     pd.testing.assert_frame_equal(different.table, rank_table(table, card=card_of()).table)
 
 
