@@ -5,6 +5,8 @@ Maps that are on the device stay there, in the order of torch's stream; only bir
 
 from __future__ import annotations
 
+import functools
+import importlib
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -25,7 +27,23 @@ _LEAST_BLOCKS: Final = 0 if config.ENABLE_CUDASIM else 128  # numba warns of lau
 
 def is_available() -> bool:
     """Whether a CUDA device, or numba's simulator of one, can run these kernels."""
-    return bool(cuda.is_available())
+    return bool(cuda.is_available()) and not why_it_cannot_compile()
+
+
+@functools.cache
+def why_it_cannot_compile() -> str:
+    """What numba-cuda raises when it loads the rules it compiles with; "" if it loads them.
+
+    It loads them at the first compilation and not when it is imported, and releases up to 0.30 use
+    names that NumPy 2.5 removed.
+    """
+    if config.ENABLE_CUDASIM:
+        return ""
+    try:
+        importlib.import_module("numba.cuda.cudaimpl")
+    except Exception as error:  # noqa: BLE001  it may raise anything beside a NumPy it does not know
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def birth_levels(maps: torch.Tensor, filtration: str, preset: str) -> torch.Tensor:

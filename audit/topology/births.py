@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import warnings
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -191,4 +192,11 @@ def _what_cuda_lacks() -> str:
         return f"a CUDA device; torch {torch.__version__} found none"
     if not _has_numba_cuda():
         return 'numba-cuda; install it with pip install "genaudit[cuda]"'
+    from audit.topology import _cuda
+
+    if why := _cuda.why_it_cannot_compile():
+        own = importlib.metadata.version("numba-cuda")
+        return (
+            f"a numba-cuda that works beside NumPy {np.__version__}; numba-cuda {own} raises {why}"
+        )
     return "a CUDA device that numba-cuda can use; it found none"

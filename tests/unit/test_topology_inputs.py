@@ -1,5 +1,8 @@
 """What birth_levels refuses, and the words it refuses it with."""
 
+import importlib.metadata
+import os
+import re
 import sys
 
 import numpy as np
@@ -192,6 +195,24 @@ def test_cuda_where_it_cannot_run_is_refused(monkeypatch, device, installed, mes
     assert str(caught.value) == (
         f'backend="cuda" {message}use "auto", which chooses the best one there is'
     )
+
+
+def test_a_numba_cuda_that_cannot_compile_here_is_not_used_and_says_why(monkeypatch):
+    """NumPy 2.5 removed names that numba-cuda 0.30 reads at its first compilation."""
+    code = "import sys; sys.modules['numba.cuda.cudaimpl'] = None; import numba.cuda as c;"
+    code += "c.is_available = lambda: True; from audit.topology import _cuda, births as t;"
+    code += "print(_cuda.is_available(), t._cuda_kernels(), _cuda.why_it_cannot_compile())"
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}
+    told = run_program([sys.executable, "-c", code], env=environment).stdout
+    assert told.startswith("False None ModuleNotFoundError: ")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.hip", None)
+    monkeypatch.setattr(births, "_cuda_kernels", lambda: None)
+    monkeypatch.setattr("audit.topology._cuda.why_it_cannot_compile", lambda: "AttributeError: x")
+    version = importlib.metadata.version("numba-cuda")
+    told = f"a numba-cuda that works beside NumPy {np.__version__}; numba-cuda {version} raises"
+    with pytest.raises(AuditError, match=f"requires {re.escape(told)} AttributeError: x;"):
+        birth_levels(MAP, backend="cuda")
 
 
 def test_without_numba_cuda_tensors_on_a_device_take_tensor_operations(monkeypatch):
