@@ -18,7 +18,7 @@ from audit.measuring.doubt import find_doubts
 from audit.measuring.rows import checked_values, measured_meta, row_entry
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
-from audit.network.threads import one_math_thread
+from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry, installed
 from audit.store import Store
@@ -125,7 +125,7 @@ def audit_checkpoint(
     def work() -> None:
         _Work(subject, measures, store, registry, failures).run()
 
-    with one_math_thread():
+    with one_math_thread(), all_of_float32():
         _, error = attempt(work)
     if error is None:
         return Outcome("", failures)

@@ -17,7 +17,7 @@ from audit.conformance.setting import setting_of
 from audit.data.transform import resolve_data_config
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
-from audit.network.threads import one_math_thread
+from audit.network.threads import all_of_float32, one_math_thread
 from audit.network.weights import read_weights
 from audit.plugin.registry import installed
 
@@ -67,7 +67,7 @@ def invariance_table(
     entries = registry.named_measures(list(measures))
     source = registry.model_source(model)
     args = dict(model_args or {})
-    with one_math_thread():
+    with one_math_thread(), all_of_float32():
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = frozen(plain(source.create(model, args, False)))

@@ -13,7 +13,7 @@ from audit.data.transform import resolve_data_config
 from audit.network.forward import stream_maps
 from audit.network.layers import choose_layers
 from audit.network.plain import frozen, plain
-from audit.network.threads import one_math_thread
+from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin.registry import installed
 from audit.topology import birth_levels
 
@@ -53,7 +53,7 @@ def layer_table(
     """
     source = installed().model_source(model)
     args = dict(model_args or {})
-    with one_math_thread():
+    with one_math_thread(), all_of_float32():
         module = frozen(plain(source.create(model, args, False)))
         config = resolve_data_config(source, module, args, transform or {})
         generator = torch.Generator().manual_seed(0)

@@ -18,7 +18,7 @@ from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.plain import plain
-from audit.network.threads import one_math_thread
+from audit.network.threads import all_of_float32, one_math_thread
 from audit.network.weights import content_digest
 from audit.plugin import (
     Batch,
@@ -145,7 +145,7 @@ def unit_table(
         device=resolve_device(device),
         seed=seed,
     )
-    with tempfile.TemporaryDirectory() as folder, one_math_thread():
+    with tempfile.TemporaryDirectory() as folder, one_math_thread(), all_of_float32():
         reducers = (_SHUFFLED[filtration],) if nulls else ()
         wanted = Wanted((filtration,), reducers=reducers)
         view = CheckpointView(subject, Store(Path(folder)), wanted, registry, split)

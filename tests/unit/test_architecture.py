@@ -16,9 +16,10 @@ LAYERS = [
     {"plugin"},
     {"store", "data", "network", "statistics", "transforms"},
     {"measuring", "folder"},
-    {"conformance", "correlation", "ranking"},
+    {"conformance", "correlation", "ranking", "units"},
     {"runs"},
-    {"zoo"},
+    {"following", "zoo"},
+    {"reproduction"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

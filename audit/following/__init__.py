@@ -1,0 +1,1 @@
+"""Feature entropy followed while a network trains, and read afterwards."""

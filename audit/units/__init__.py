@@ -1,0 +1,1 @@
+"""Single units: their nulls, their order, what a network is without them, their peers elsewhere."""
