@@ -109,6 +109,8 @@ def network_view(
     batch_size: int = 64,
     device: str = "auto",
     seed: int = 0,
+    class_order: Sequence[str] = (),
+    base: Path | None = None,
 ) -> Iterator[CheckpointView]:
     """The view of one network on these images; what it keeps is gone when it closes.
 
@@ -123,6 +125,10 @@ def network_view(
         batch_size: Images per forward pass.
         device: "auto", "cpu" or "cuda".
         seed: Of all that is drawn.
+        class_order: Names of the classes in the order of the head's outputs; none: as the training
+            set has them.
+        base: The folder that relative paths in the model and its arguments start from; None: the
+            working folder.
 
     Raises:
         ConfigError: A name that is unknown, or a module that no model source recognises and for
@@ -138,8 +144,9 @@ def network_view(
         source = _in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
+    base = base or Path.cwd()
     if weights is None and config.pretrained:
-        located = source.located(config.model, config.model_args, Path.cwd())
+        located = source.located(config.model, config.model_args, base)
         weights = source.weights_file(*located)
     subject = Subject(
         name=config.name or config.model,
@@ -150,7 +157,7 @@ def network_view(
         weights=weights,
         weights_digest=content_digest(weights) if weights else "",
         which=config.which,
-        base=Path.cwd(),
+        base=base,
         data_source=Provided(images.entry.name if images.entry else "", ""),
         dataset_options=images.options,
         dataset_locations=images.entry.locations if images.entry else (),
@@ -160,6 +167,7 @@ def network_view(
         batch_size=batch_size,
         device=resolve_device(device),
         seed=seed,
+        class_order=tuple(class_order),
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread(), all_of_float32():
         yield CheckpointView(subject, Store(Path(folder)), wanted, registry, images.split)
