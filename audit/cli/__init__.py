@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "report": "audit.cli.report",
     "fit-card": "audit.cli.fit_card",
     "zoo": "audit.cli.zoo",
+    "reproduce": "audit.cli.reproduce",
     "units": "audit.cli.units",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",

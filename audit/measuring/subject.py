@@ -8,6 +8,7 @@ images, how they are prepared, and the seed. What only says where things lie is 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +37,7 @@ TRACE_LIBRARIES: Final = ("torch", "torchvision", "pillow")
 MEASURE_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "gudhi")
 
 
+@functools.cache  # reading them takes 60 ms, and what is imported does not change
 def installed_libraries() -> dict[str, str]:
     """The versions of the libraries that decide numbers, by name."""
     return {name: metadata.version(name) for name in (*TRACE_LIBRARIES, *MEASURE_LIBRARIES)}
