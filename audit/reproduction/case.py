@@ -39,6 +39,8 @@ FILTRATION: Final[Filtration] = "clique"
 #: Images that statistics of normalisation are taken on anew.
 _SETTLED_ON: Final = 256
 _NOTHING: Final = Wanted()
+#: Every activation that gives maps; the last of them belongs to the last convolution.
+ACTIVATIONS: Final = "all-activations"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -119,6 +121,13 @@ class Case(abc.ABC):
             UnavailableError: It is not known.
         """
 
+    def require_learned(self) -> None:  # noqa: B027  # what a person brings is taken for trained
+        """Refuse a case whose network has not learned.
+
+        Raises:
+            UnavailableError: It has not.
+        """
+
     @functools.cached_property
     def _initial(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -147,7 +156,7 @@ class Case(abc.ABC):
 
     @contextmanager
     def view(
-        self, network: nn.Module, wanted: Wanted = _NOTHING, layer: str = "all-activations"
+        self, network: nn.Module, wanted: Wanted = _NOTHING, layer: str = ACTIVATIONS
     ) -> Iterator[CheckpointView]:
         """What measures see of a network on the images of this case.
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from audit.topology.entropy import feature_entropy_by_class
-
-if TYPE_CHECKING:
-    from audit.measuring.view import NetworkView
-    from audit.topology import Filtration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,37 +140,32 @@ def known_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0))
 
 
-def observe(
-    view: NetworkView,
+def observed(
     epoch: int,
-    filtration: Filtration,
+    births: np.ndarray,
+    logits: np.ndarray,
+    labels: np.ndarray,
     clean: np.ndarray | None = None,
     noisy: np.ndarray | None = None,
 ) -> Epoch:
-    """Look at a network.
+    """What a look at a network gives.
 
     Args:
-        view: The network, its images with the labels trained on, and one layer.
         epoch: Its number.
-        filtration: Whose births.
+        births: Shape (n, u), of the last convolution.
+        logits: Shape (n, c).
+        labels: Shape (n,), those trained on.
         clean: Labels that the images came with; None: those trained on.
         noisy: Moved labels; None: those trained on.
     """
-    (layer,) = view.births(filtration)
-    births, labels = layer.birth_levels, np.asarray(view.labels)
-
-    def of(other: np.ndarray | None) -> float:
-        return mean_entropy(births, labels if other is None else other)
-
-    logits = np.asarray(view.logits(), float)
     return Epoch(
         epoch=epoch,
         loss=cross_entropy(logits, labels),
         accuracy=float((logits.argmax(1) == labels).mean()),
         effective_rate=float((births > 0).mean()),
-        entropy=of(None),
-        entropy_clean=of(clean),
-        entropy_noisy=of(noisy),
+        entropy=mean_entropy(births, labels),
+        entropy_clean=mean_entropy(births, labels if clean is None else clean),
+        entropy_noisy=mean_entropy(births, labels if noisy is None else noisy),
         entropy_by_class=entropy_of_classes(births, labels).tolist(),
     )
 
@@ -189,4 +180,4 @@ def cross_entropy(logits: np.ndarray, labels: Sequence[int] | np.ndarray) -> flo
     from scipy.special import log_softmax
 
     rows = np.arange(len(logits))
-    return float(-log_softmax(logits, axis=1)[rows, labels].mean())
+    return float(-log_softmax(np.asarray(logits, float), axis=1)[rows, labels].mean())

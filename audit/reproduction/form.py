@@ -7,7 +7,8 @@ A form is one TOML file, shipped with the package or a person's own:
     side = 56                            # height and width of images, in pixels
 
     [[sources]]
-    task = "digits"                      # a task of `genaudit zoo list`, or a file like it
+    name = "letters"
+    dataset = { name = "glyphs", letters = "abcdef" }    # any dataset plugin and its options
     epochs = 15
 
     [[architectures]]
@@ -19,6 +20,7 @@ A form is one TOML file, shipped with the package or a person's own:
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -27,12 +29,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from audit.errors import ConfigError, unknown_name
 from audit.zoo.recipes import Recipe
-from audit.zoo.tasks import Task, read_task
 
 #: How one network of a seed is trained. "regular": augmented and decayed; "unaugmented": decayed
 #: alone; "unregularised": neither; "noisy": neither, and a share of its labels is moved.
 Variant: TypeAlias = Literal["regular", "unaugmented", "unregularised", "noisy"]
 VARIANTS: Final[tuple[Variant, ...]] = ("regular", "unaugmented", "unregularised", "noisy")
+#: How many times as long as the other trainings that on noisy labels lasts.
+_LEARNED_BY_HEART: Final = 4
 _AXES: Final = ("label_noise", "augmentation", "weight_decay")
 _NAME: Final = r"[a-z0-9][a-z0-9_]*"
 
@@ -65,21 +68,21 @@ class FormSource(_Strict):
     """One source of images.
 
     Attributes:
-        task: Whose training and held-out images: a task of zoos that comes along, or a file.
-        name: In tables and names of files; by default the task's.
-        epochs: Passes over the training images at most; noisy labels are given twice as many.
-        train_share: Share of the training images of each class, in (0, 1].
+        name: In tables and names of files.
+        dataset: `name` of a dataset plugin and its options: the training images.
+        held_out: Likewise, of the held-out images; None: the same dataset's held-out split.
+        classes: How many of its classes are used, evenly spaced.
+        images_per_class: Training images of each of them.
+        epochs: Passes over the training images at most; noisy labels, which are learned by heart, take four times
+            as many.
     """
 
-    task: str
-    name: Name | None = None
+    name: Name
+    dataset: dict[str, Any]
+    held_out: dict[str, Any] | None = None
+    classes: int = Field(default=6, ge=2)
+    images_per_class: int = Field(default=64, ge=2)
     epochs: int = Field(default=15, ge=1)
-    train_share: float = Field(default=1.0, gt=0, le=1)
-
-    @property
-    def label(self) -> str:
-        """In tables and names of files."""
-        return self.name or Path(self.task).stem
 
 
 class Form(_Strict):
@@ -114,10 +117,10 @@ class Form(_Strict):
     @model_validator(mode="after")
     def _whole(self) -> Form:
         """Sources and architectures can be told apart."""
-        for named in (self.sources, self.architectures):
-            labels = [one.label if isinstance(one, FormSource) else one.name for one in named]
-            if len(set(labels)) < len(labels):
-                raise ValueError("two sources or two architectures bear one name: give them `name`")
+        sides: list[Sequence[FormSource | FormArchitecture]] = [self.sources, self.architectures]
+        for named in sides:
+            if len({one.name for one in named}) < len(named):
+                raise ValueError("two sources or two architectures bear one name")
         return self
 
     @property
@@ -126,33 +129,27 @@ class Form(_Strict):
         size = [self.channels, self.side, self.side]
         return {"input_size": size, "mean": [0.5], "std": [0.5], "crop_pct": 1.0}
 
-    def task_of(self, source: FormSource, seed: int) -> Task:
-        """The source's images at this form's size."""
-        task = read_task(source.task)
-        size = {"side": self.side, "channels": self.channels, "seed": seed}
-        return task.model_copy(update={"training": task.training.model_copy(update=size)})
-
     def recipe(
         self, architecture: FormArchitecture, source: FormSource, variant: Variant, seed: int
     ) -> Recipe:
         """How one network is trained."""
         noisy = variant == "noisy"
         return Recipe(
-            task=source.label,
+            task=source.name,
             architecture=architecture.name,
             model=architecture.model,
             model_args=architecture.model_args,
             axes=_AXES,
             side=self.side,
             channels=self.channels,
-            epochs=source.epochs * (2 if noisy else 1),
+            epochs=source.epochs * (_LEARNED_BY_HEART if noisy else 1),
             label_noise=self.label_noise if noisy else 0.0,
             augmentation=variant == "regular",
             weight_decay=self.weight_decay if variant in ("regular", "unaugmented") else 0.0,
             batch_size=architecture.batch_size,
             learning_rate=architecture.learning_rate,
             dropout=0.0,
-            train_share=source.train_share,
+            train_share=1.0,
             optimizer="adamw",
             stop_at_loss=self.stop_at_loss,
             seed=seed,
@@ -168,7 +165,7 @@ def shipped_forms() -> list[str]:
 def read_form(name_or_path: str | Path) -> Form:
     """Read a form: shipped, by name, or a file that ends in `.toml`.
 
-    Relative paths of tasks in a file start from its folder.
+    Relative paths in a file start from its folder.
 
     Raises:
         ConfigError: Neither, or the file is no form; the message says what is wrong and where.
@@ -198,9 +195,22 @@ def _parse(text: str, name: str, where: str, base: Path) -> Form:
         place = ".".join(str(step) for step in first["loc"]) or "the file"
         raise ConfigError(f"{where}: {place}: {first['msg']}") from error
     sources = [
-        source.model_copy(update={"task": str(base.absolute() / source.task)})
-        if source.task.endswith(".toml")
-        else source
+        source.model_copy(
+            update={
+                "dataset": _absolute(source.dataset, base),
+                "held_out": source.held_out and _absolute(source.held_out, base),
+            }
+        )
         for source in form.sources
     ]
     return form.model_copy(update={"sources": sources})
+
+
+def _absolute(options: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Options with existing relative paths made absolute."""
+    return {
+        key: str(base.absolute() / value)
+        if key != "name" and isinstance(value, str) and value and (base / value).exists()
+        else value
+        for key, value in options.items()
+    }

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -22,12 +22,15 @@ from audit.network.scores import class_scores
 from audit.network.weights import content_digest
 from audit.plugin.registry import installed
 from audit.reproduction.case import FILTRATION, Case, Cell
-from audit.reproduction.course import Course, observe
+from audit.reproduction.course import Course, Epoch, observed
 from audit.reproduction.form import Variant
 from audit.runs.one_network import TrainingImages, training_images
 
+if TYPE_CHECKING:
+    from torch import nn
+
 #: Checkpoints of one training that make a course.
-_LEAST_EPOCHS = 4
+_LEAST_EPOCHS: Final = 4
 
 
 class GivenCase(Case):
@@ -145,12 +148,14 @@ class GivenCase(Case):
                 "for each, or a pattern, named in the order of epochs"
             )
         self.require_labels()
-        epochs = []
-        for number, path in enumerate(self._weights):
-            network = self.loaded(path)
-            with self.view(network, Wanted((FILTRATION,)), self.last_layer) as view:
-                epochs.append(observe(view, number, FILTRATION))
+        epochs = [
+            self._looked(self.loaded(path), number) for number, path in enumerate(self._weights)
+        ]
         first = self.settled(self.loaded(self._weights[0]))
-        with self.view(first, Wanted((FILTRATION,)), self.last_layer) as view:
-            start = observe(view, 0, FILTRATION).entropy
-        return Course(epochs, start, float(np.nan), 0)
+        return Course(epochs, self._looked(first, 0).entropy, float("nan"), 0)
+
+    def _looked(self, network: nn.Module, number: int) -> Epoch:
+        """A network at the last convolution."""
+        with self.view(network, Wanted((FILTRATION,)), self.last_layer) as view:
+            (layer,) = view.births(FILTRATION)
+            return observed(number, layer.birth_levels, view.logits(), np.asarray(view.labels))

@@ -59,7 +59,7 @@ def cases_of(
         ConfigError: An unknown name.
     """
     by_name = {one.name: one for one in form.architectures}
-    by_label = {one.label: one for one in form.sources}
+    by_label = {one.name: one for one in form.sources}
     for kind, names, known in (
         ("architecture", architectures, list(by_name)),
         ("source", sources, list(by_label)),
@@ -159,6 +159,7 @@ def answer(question: Question) -> Record:
     """What a case gives for a claim."""
     case = question.case
     try:
+        case.require_learned()
         found = CLAIMS[question.claim].gather(case)
     except UnavailableError as error:
         return Record(case.cell, case.seed, reason=str(error))

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from audit.errors import DataError
+from audit.data.transform import eval_transform, load_batch, override_data_config
+from audit.errors import DataError, UnavailableError
 from audit.files import write_atomically
-from audit.measuring.view import Wanted
+from audit.network.forward import stream_maps
+from audit.network.layers import LayerSpec, choose_layers
+from audit.network.scores import class_scores
 from audit.plugin.registry import installed
-from audit.reproduction.case import FILTRATION, Case, Cell, settle
-from audit.reproduction.course import Course, Epoch, observe
+from audit.reproduction.case import ACTIVATIONS, FILTRATION, Case, Cell, settle
+from audit.reproduction.course import Course, Epoch, observed
 from audit.reproduction.form import VARIANTS, Form, FormArchitecture, FormSource, Variant
-from audit.runs.one_network import TrainingImages, network_view, training_images
-from audit.zoo.images import moved_labels, training_file, write_images
+from audit.reproduction.images import write_images
+from audit.runs.one_network import TrainingImages, training_images
+from audit.topology import birth_levels
+from audit.zoo.images import moved_labels, training_file
 from audit.zoo.recipes import Recipe, TrainTask, files_of, is_trained, known_of, recipe_json
 
 if TYPE_CHECKING:
@@ -29,10 +34,13 @@ if TYPE_CHECKING:
 
 #: Changes whenever the course of a training would hold other numbers.
 COURSE_VERSION: Final = "1"
-#: Of trainings that are only compared at one loss, every so many epochs are looked at.
-_OTHERS_EVERY: Final = 2
+#: Of the long training on noisy labels, every so many epochs are looked at.
+_NOISY_EVERY: Final = 2
 #: Images that statistics of normalisation are taken on after each epoch.
 _SETTLED_ON: Final = 128
+_BATCH: Final = 64
+#: A network whose loss stays above this share of that of guessing has not learned.
+_LEARNED: Final = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,60 +118,62 @@ def train_and_follow(job: TrainingJob) -> str:
 class _Observer:
     """Looks at a network after every epoch.
 
+    The images are prepared once and the layer is chosen once: a network that dies on the way gives
+    maps without a birth, and no error.
+
     Attributes:
         epochs: What was found.
         settled_start: Feature entropy before training, with statistics of normalisation.
     """
 
     def __init__(self, job: TrainingJob) -> None:
-        self._job = job
+        self._every = job.every
         self.epochs: list[Epoch] = []
         self.settled_start = float("nan")
         folder, recipe = job.task.folder, job.task.recipe
-        self._images = images_of(training_file(folder, recipe))
-        rows = self._images.sample.indices
+        images = images_of(training_file(folder, recipe))
+        n_classes = len(images.sample.class_names)
+        transform = eval_transform(override_data_config(None, job.transform))
+        prepared = load_batch(images.split, images.sample.indices, transform)
+        self._batches = torch.split(prepared, _BATCH)
+        self._labels = images.sample.labels
         clean = _read(training_file(folder, recipe, clean=True))["labels"]
-        n_classes = len(self._images.sample.class_names)
-        self._clean = clean[rows]
-        self._noisy = moved_labels(clean, n_classes, job.noise, recipe.seed)[rows]
-        self._layer = ""
-
-    @functools.cached_property
-    def _few(self) -> list[torch.Tensor]:
-        """Some images, prepared, on which statistics of normalisation are taken."""
-        stride = max(1, len(self._clean) // _SETTLED_ON)
-        with self._view(torch.nn.Identity(), ()) as view:
-            return [images[::stride].cpu() for images, _ in view.batches()]
-
-    def _view(self, network: nn.Module, filtrations: Sequence[Any]) -> Any:
-        return network_view(
-            network,
-            self._images,
-            Wanted(tuple(filtrations)),
-            layers=self._layer or "all-activations",
-            transform=self._job.transform,
-            device=self._job.task.device,
-        )
+        noisy = moved_labels(clean, n_classes, job.noise, recipe.seed)
+        self._clean, self._noisy = (one[images.sample.indices] for one in (clean, noisy))
+        self._settled_on = prepared[:: max(1, len(prepared) // _SETTLED_ON)]
+        self._specs: tuple[LayerSpec, ...] = ()
 
     def look(self, network: nn.Module, epoch: int) -> None:
         """Look at a copy of the network, if it is time to."""
-        if epoch % self._job.every:
+        if epoch % self._every:
             return
         apart = copy.deepcopy(network).to("cpu").to(memory_format=torch.contiguous_format).eval()
-        if not self._layer:
-            with self._view(apart, ()) as view:
-                self._layer = view.layers[-1].name
         if epoch == 0:
+            self._specs = choose_layers(apart, self._batches[0], (ACTIVATIONS,)).specs[-1:]
             self.epochs.append(self._found(apart, epoch))
-        found = self._found(settle(apart, self._few), epoch)
+        found = self._found(settle(apart, [self._settled_on]), epoch)
         if epoch == 0:
             self.settled_start = found.entropy
         else:
             self.epochs.append(found)
 
     def _found(self, network: nn.Module, epoch: int) -> Epoch:
-        with self._view(network, (FILTRATION,)) as view:
-            return observe(view, epoch, FILTRATION, self._clean, self._noisy)
+        births: list[np.ndarray] = []
+
+        def take(index: int, maps: torch.Tensor) -> None:
+            births.append(birth_levels(maps.contiguous().numpy(), FILTRATION))
+
+        logits = [
+            class_scores(stream_maps(network, self._specs, batch, take)) for batch in self._batches
+        ]
+        return observed(
+            epoch,
+            np.concatenate(births),
+            torch.cat(logits).numpy(),
+            self._labels,
+            self._clean,
+            self._noisy,
+        )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -200,10 +210,10 @@ class TrainedCase(Case):
         folder: Path,
         device: str,
     ) -> None:
-        self.cell = Cell(architecture.name, source.label)
+        self.cell = Cell(architecture.name, source.name)
         self.seed, self.device, self.steps = seed, device, form.steps
         self._form, self._architecture, self._source = form, architecture, source
-        self.folder = folder / f"{source.label}-{seed}"
+        self.folder = folder / f"{source.name}-{seed}"
         self.model = architecture.model
 
     @property
@@ -224,17 +234,17 @@ class TrainedCase(Case):
     def job(self, variant: Variant) -> TrainingJob:
         """How one of the networks is trained."""
         task = TrainTask(self._recipe(variant), self.folder, self.device)
-        every = 1 if variant == "regular" else _OTHERS_EVERY
+        every = _NOISY_EVERY if variant == "noisy" else 1
         return TrainingJob(task, self._form.label_noise, self.transform, every)
 
     def write_images(self, variants: Sequence[Variant]) -> None:
         """Write what is missing of the images.
 
         Raises:
-            DataError, ConfigError: As `audit.zoo.images.write_images`.
+            DataError, ConfigError: As `audit.reproduction.images.write_images`.
         """
         recipes = [self._recipe(variant) for variant in variants]
-        write_images(self._form.task_of(self._source, self.seed), self.folder, recipes)
+        write_images(self._form, self._source, self.seed, self.folder, recipes)
 
     @functools.cached_property
     def images(self) -> TrainingImages:
@@ -261,3 +271,12 @@ class TrainedCase(Case):
         if not job.is_done:
             raise DataError(f"network {job.task.recipe.name} of {self.cell} is not trained")
         return job.course()
+
+    def require_learned(self) -> None:
+        """Refuse a case whose regular network has not learned, such as one that died."""
+        loss, n_classes = self.course("regular").least_loss, self._source.classes
+        if not loss < _LEARNED * np.log(n_classes):
+            raise UnavailableError(
+                f"the network of seed {self.seed} has not learned: its training loss stays at "
+                f"{loss:.2f} nats, and guessing has {np.log(n_classes):.2f}"
+            )
