@@ -73,8 +73,8 @@ class FormSource(_Strict):
         held_out: Likewise, of the held-out images; None: the same dataset's held-out split.
         classes: How many of its classes are used, evenly spaced.
         images_per_class: Training images of each of them.
-        epochs: Passes over the training images at most; noisy labels, which are learned by heart, take four times
-            as many.
+        epochs: Passes over the training images at most; four times as many over noisy labels, which
+            are learned by heart.
     """
 
     name: Name

@@ -7,14 +7,14 @@ from audit.errors import ConfigError
 from audit.network.layers import choose_layers
 from audit.reproduction.form import VARIANTS, read_form, shipped_forms
 from audit.reproduction.networks import resnet_like, vgg_like
-from audit.zoo.tasks import shipped_tasks
 
 FORM = """
 about = "own"
 seeds = 2
 side = 24
 [[sources]]
-task = "own.toml"
+name = "own"
+dataset = { name = "image_folder", root = "images" }
 epochs = 3
 [[architectures]]
 name = "net"
@@ -25,7 +25,6 @@ model = "resnet18"
 @pytest.mark.parametrize("name", shipped_forms())
 def test_forms_that_come_along_are_whole(name):
     form = read_form(name)
-    assert {source.task for source in form.sources} <= set(shipped_tasks())
     assert {one.name for one in form.architectures} == {"vgg", "resnet"}
     recipes = [
         form.recipe(architecture, source, variant, 0)
@@ -52,12 +51,12 @@ def test_variants_differ_in_one_setting_from_one_to_the_next():
     ]
 
 
-def test_a_form_of_one_s_own_finds_its_tasks_beside_it(tmp_path):
+def test_a_form_of_one_s_own_finds_its_images_beside_it(tmp_path):
+    (tmp_path / "images").mkdir()
     (tmp_path / "mine.toml").write_text(FORM)
     form = read_form(tmp_path / "mine.toml")
     assert form.name == "mine"
-    assert form.sources[0].task == str(tmp_path / "own.toml")
-    assert form.sources[0].label == "own"
+    assert form.sources[0].dataset["root"] == str(tmp_path / "images")
     assert form.transform["input_size"] == [1, 24, 24]
 
 
