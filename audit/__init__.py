@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from audit.ranking import GeneralizationRanker as GeneralizationRanker
     from audit.ranking import select as select
     from audit.runs.pipeline import run as run
+    from audit.runs.unit_comparison import compare_units as compare_units
     from audit.runs.unit_table import unit_table as unit_table
     from audit.topology import birth_levels as birth_levels
     from audit.topology.entropy import feature_entropy as feature_entropy
+    from audit.units.order import rank_units as rank_units
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,8 @@ _HOME = {
     "NO_BIRTH": "audit.arrays",
     "feature_entropy": "audit.topology.entropy",
     "unit_table": "audit.runs.unit_table",
+    "rank_units": "audit.units.order",
+    "compare_units": "audit.runs.unit_comparison",
     "run": "audit.runs.pipeline",
     "AuditResult": "audit.plugin",
     "correlate": "audit.correlation",

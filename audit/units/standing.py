@@ -16,6 +16,7 @@ from audit.topology.redundancy import repeated_units
 from audit.topology.shuffled import ShuffledBirths, chosen_images
 from audit.topology.units import OK, STATUS_NAMES, sampled_unit_frame
 from audit.transforms.fresh import fresh_network
+from audit.units.layers import SIZES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +143,8 @@ def standing(
           (`against_each_random`). NaN for all where nothing says how weights are drawn; the reason
           is in `attrs["notes"]`.
 
+        Height and width of each layer's maps are in `attrs["sizes"]`.
+
     Raises:
         UnavailableError: No layer has feature maps this filtration is defined for.
         ConfigError: A confidence outside (0, 1).
@@ -156,7 +159,9 @@ def standing(
         except UnavailableError as error:
             notes.append(f"no random_z: {error}")
     found: dict[str, list[np.ndarray]] = {}
+    sizes: dict[str, list[int]] = {}
     for layer in births:
+        sizes[layer.layer] = [layer.height, layer.width]
         columns: dict[str, np.ndarray] = {}
         if confidence is not None:
             columns |= _sureness(layer, view, confidence)
@@ -166,7 +171,7 @@ def standing(
         for name, values in columns.items():
             found.setdefault(name, []).append(values.T.ravel())
     _put(frame, {name: np.concatenate(values) for name, values in found.items()})
-    frame.attrs["notes"] = notes
+    frame.attrs |= {"notes": notes, SIZES: sizes}
     return frame
 
 
