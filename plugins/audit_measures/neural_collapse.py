@@ -256,7 +256,8 @@ MEASURES = (
         direction="higher",
         invariance="layer-uniform",
         cost="forward",
-        claim="own: it rises with held-out accuracy on every zoo of benchmarks/zoos (docs/findings.md)",
+        claim="own: it rises with held-out accuracy on every zoo of benchmarks/zoos "
+        "(docs/findings.md)",
         formula="share of images with argmax f(x) = argmin |h - mu_c|",
         weakness="Near 1 for every network that fits its training set well.",
         needs="penultimate features",
