@@ -13,10 +13,10 @@ from audit import statistics
 from audit.statistics.design import group_taus
 from audit.statistics.result import HELD_OUT, paired
 from benchmarks.familywise import taus
-from benchmarks.findings_columns import BASELINES, MAIN, TOPOLOGY
-from benchmarks.findings_overview import ceiling
-from benchmarks.findings_votes import pool_of, source_weights, vote_tau
-from benchmarks.findings_words import (
+from benchmarks.findings.columns import BASELINES, MAIN, TOPOLOGY
+from benchmarks.findings.overview import ceiling
+from benchmarks.findings.votes import pool_of, source_weights, vote_tau
+from benchmarks.findings.words import (
     NONE,
     Findings,
     Frame,

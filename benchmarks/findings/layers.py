@@ -10,15 +10,15 @@ import pandas as pd
 
 from audit import statistics
 from audit.statistics.result import HELD_OUT
-from benchmarks.findings_columns import (
+from benchmarks.findings.columns import (
     ENTROPIES,
     OVER_DEPTH,
     TOPOLOGY,
     WITH_FILTRATION,
     variants,
 )
-from benchmarks.findings_entropy import Value, over_zoos, tau_of
-from benchmarks.findings_words import (
+from benchmarks.findings.entropy import Value, over_zoos, tau_of
+from benchmarks.findings.words import (
     NONE,
     Findings,
     cell,

@@ -10,8 +10,8 @@ import numpy as np
 from audit.ranking import calibration
 from audit.ranking.scores import KnownZoo, by_source, kendall_columns, worth
 from audit.statistics import bootstrap_weights, interval, kendall_draws
-from benchmarks.ranker_candidates import Ranker
-from benchmarks.ranker_zoos import Columns
+from benchmarks.rankers.candidates import Ranker
+from benchmarks.rankers.zoos import Columns
 
 CONFIDENCE: Final = 0.95
 N_BOOTSTRAP: Final = 1000

@@ -9,13 +9,13 @@ from typing import Final
 import pandas as pd
 
 from audit import statistics
-from benchmarks.findings_columns import (
+from benchmarks.findings.columns import (
     OF_DIAGRAMS,
     TOPOLOGY,
     WITH_FILTRATION,
     variants,
 )
-from benchmarks.findings_words import (
+from benchmarks.findings.words import (
     NONE,
     Findings,
     cell,

@@ -1,6 +1,6 @@
 """Which ranker that needs no held-out accuracy ranks a zoo it has never seen best?
 
-Every ranker of `ranker_candidates` is fitted on zoo tables of all data sources but one, settings,
+Every ranker of `candidates` is fitted on zoo tables of all data sources but one, settings,
 signs and selection included, and ranks the zoos of the one left out; each source in turn. Kendall
 τ with held-out accuracy is printed per zoo, with the least within an architecture, and intervals
 of the mean by bootstrap over zoos and over checkpoints. Best single measures stand beside. Then:
@@ -39,7 +39,7 @@ from audit.ranking import weighing
 from audit.ranking.scores import KnownZoo, by_source
 from audit.statistics import interval
 from audit.zoo.table import AS_TRAINED, CLEAN, Labels, ZooTable, read_zoo_tables
-from benchmarks.ranker_candidates import (
+from benchmarks.rankers.candidates import (
     Agreement,
     Averaged,
     Best,
@@ -58,7 +58,7 @@ from benchmarks.ranker_candidates import (
     Tuned,
     Votes,
 )
-from benchmarks.ranker_judging import (
+from benchmarks.rankers.judging import (
     CONFIDENCE,
     Line,
     ceiling,
@@ -70,7 +70,7 @@ from benchmarks.ranker_judging import (
     report_line,
     singles,
 )
-from benchmarks.ranker_zoos import SETS, Columns, columns_of, read_known
+from benchmarks.rankers.zoos import SETS, Columns, columns_of, read_known
 
 #: The ranker that makes the shipped card.
 SHIPPED: Final = "sparse votes (shipped)"
@@ -209,7 +209,7 @@ def make_card(zoos: Mapping[str, ZooTable], columns: Columns, labels: Labels) ->
         f"data source left out of everything, the choice among {len(columns.names)} columns "
         "included. Weights are those of a lasso on correlated measures: that a measure has none is "
         "no evidence against it. Networks unlike these may be ranked worse. Made by "
-        "benchmarks/rankers.py."
+        "benchmarks/rankers."
     )
     return card.model_copy(update={"description": described})
 
@@ -297,7 +297,7 @@ def show(report: Mapping[str, Any]) -> None:
 def main() -> None:
     """Judge every ranker, and write the card."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--zoos", type=Path, default=Path(__file__).parent / "zoos")
+    parser.add_argument("--zoos", type=Path, default=Path(__file__).parents[1] / "zoos")
     parser.add_argument("--labels", choices=[AS_TRAINED, CLEAN], default=AS_TRAINED)
     parser.add_argument("--set", choices=list(SETS), default="all", help="measures to use")
     parser.add_argument("--card", type=Path, help="write the card here")
@@ -314,7 +314,3 @@ def main() -> None:
         print()
     else:
         show(report)
-
-
-if __name__ == "__main__":
-    main()

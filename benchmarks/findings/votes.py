@@ -11,7 +11,7 @@ from scipy import stats
 from audit.plugin.registry import installed
 from audit.statistics.result import HELD_OUT
 from benchmarks.familywise import taus
-from benchmarks.findings_words import (
+from benchmarks.findings.words import (
     Findings,
     Frame,
     code,

@@ -11,8 +11,8 @@ import pandas as pd
 from audit.statistics.result import HELD_OUT
 from audit.zoo.table import ZooTable
 from benchmarks.familywise import taus
-from benchmarks.findings_columns import MAIN
-from benchmarks.findings_words import (
+from benchmarks.findings.columns import MAIN
+from benchmarks.findings.words import (
     NONE,
     Findings,
     Frame,

@@ -15,8 +15,8 @@ from sklearn.linear_model import ElasticNet, LogisticRegression
 
 from audit.ranking.scores import KnownZoo, ZooScores, by_source, copy_groups, correlations, worth
 from audit.ranking.weighing import Settings, mean_worth, moments, nonnegative, weigh
-from benchmarks.ranker_agreement import AGREEMENTS, kemeny
-from benchmarks.ranker_zoos import Columns
+from benchmarks.rankers.agreement import AGREEMENTS, kemeny
+from benchmarks.rankers.zoos import Columns
 
 #: Pairs of each zoo that the pairwise model is fitted on.
 N_PAIRS: Final = 400
@@ -373,7 +373,7 @@ class Agreement:
     """Votes weighed by their agreement within the zoo that is ranked: no accuracy is needed.
 
     Args:
-        how: "spectral", "dawid_skene" or "kemeny" (see `ranker_agreement`).
+        how: "spectral", "dawid_skene" or "kemeny" (see `agreement`).
         columns: Directions are those declared here, and near copies share a vote.
         prior: In place of declared directions: a ranker that is fitted on other zoos, whose
             weights multiply the agreement.

@@ -17,15 +17,15 @@ import pandas as pd
 
 from audit.files import write_atomically
 from benchmarks.familywise import familywise
-from benchmarks.findings_columns import BASELINES, MAIN, TOPOLOGY, variants
-from benchmarks.findings_entropy import entropy_section, relatives_section
-from benchmarks.findings_figures import write_figures
-from benchmarks.findings_layers import estimator_section, filtration_section, layers_section
-from benchmarks.findings_limits import failures_section, untold_section
-from benchmarks.findings_marks import audits_section, baselines_section
-from benchmarks.findings_overview import answer_section, zoos_section
-from benchmarks.findings_votes import adds_section
-from benchmarks.findings_words import (
+from benchmarks.findings.columns import BASELINES, MAIN, TOPOLOGY, variants
+from benchmarks.findings.entropy import entropy_section, relatives_section
+from benchmarks.findings.figures import write_figures
+from benchmarks.findings.layers import estimator_section, filtration_section, layers_section
+from benchmarks.findings.limits import failures_section, untold_section
+from benchmarks.findings.marks import audits_section, baselines_section
+from benchmarks.findings.overview import answer_section, zoos_section
+from benchmarks.findings.votes import adds_section
+from benchmarks.findings.words import (
     Findings,
     cell,
     code,
@@ -37,7 +37,7 @@ from benchmarks.findings_words import (
 from benchmarks.pooling import pool_rows
 from benchmarks.zoo_statistics import DIGITS, STATISTICS, Zoos, read_zoos, statistics_of
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 ZOOS: Final = ROOT / "benchmarks" / "zoos"
 RESULTS: Final = ROOT / "benchmarks" / "results"
 DATE: Final = "2026-11-27"
@@ -202,7 +202,3 @@ def main() -> None:
     findings = findings_of(zoos, chosen.results / f"findings-zoos-{DATE}.csv")
     for path in write_findings(findings, chosen.docs, chosen.results):
         print(path)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from benchmarks.findings_columns import BASELINES
-from benchmarks.findings_words import (
+from benchmarks.findings.columns import BASELINES
+from benchmarks.findings.words import (
     Findings,
     code,
     has_noise,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from audit.files import write_atomically
-from benchmarks.findings_columns import (
+from benchmarks.findings.columns import (
     FILTRATIONS,
     MAIN,
     OF_DIAGRAMS,
@@ -19,8 +19,8 @@ from benchmarks.findings_columns import (
     WITH_FILTRATION,
     variants,
 )
-from benchmarks.findings_layers import DEPTHS, depth_profile
-from benchmarks.findings_words import Findings
+from benchmarks.findings.layers import DEPTHS, depth_profile
+from benchmarks.findings.words import Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
