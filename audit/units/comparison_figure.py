@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ _MOST_NAMES: Final = 20
 #: Characters of a line above a picture, and of a layer's name.
 _LINE: Final = 46
 _NAME: Final = 18
+#: Where a point's name may stand.
+_CORNERS: Final = np.array([(1, 1), (-1, 1), (1, -1), (-1, -1)])
 
 
 def comparison_figure(comparison: UnitComparison) -> Figure:
@@ -134,15 +137,7 @@ def _classes(axis: Axes, comparison: UnitComparison) -> None:
     rows = table[here]
     axis.scatter(rows["mean_first"], rows["mean_second"], s=14, color=FIRST)
     if len(rows) <= _MOST_NAMES:
-        for name, x, y in rows[["class_name", "mean_first", "mean_second"]].itertuples(index=False):
-            axis.annotate(
-                str(name)[:14],
-                (x, y),
-                fontsize=SMALL - 1,
-                color=QUIET,
-                xytext=(3, 3),
-                textcoords="offset points",
-            )
+        _name_points(axis, rows[["mean_first", "mean_second"]].to_numpy(), rows["class_name"])
     words = "\n".join(dict.fromkeys((_short(row["layer_first"]), _short(row["layer_second"]))))
     tau = f"τ = {row['kendall']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}]: {row['verdict']}"
     axis.text(0.02, 0.98, f"{words}\n{tau}", fontsize=SMALL, va="top", transform=axis.transAxes)
@@ -151,6 +146,32 @@ def _classes(axis: Axes, comparison: UnitComparison) -> None:
     axis.margins(x=0.12)
     for put, name in zip((axis.set_xlabel, axis.set_ylabel), comparison.names, strict=True):
         put(f"mean feature entropy (nats)\n{_short_name(name)}", fontsize=SMALL)
+
+
+def _name_points(axis: Axes, points: np.ndarray, names: Iterable[str]) -> None:
+    """Write each point's name at the corner of it that is farthest from others and their names."""
+    known = np.isfinite(points).all(axis=1)
+    size = np.ptp(points[known], axis=0)
+    places = (points - points[known].min(axis=0)) / np.where(size > 0, size, 1)
+    taken = list(places[known])
+    for place, point, name in zip(places, points, names, strict=True):
+        if not np.isfinite(place).all():
+            continue
+        corners = place + 0.04 * _CORNERS
+        gaps = [min(np.abs(corner - other).max() for other in taken) for corner in corners]
+        corner = int(np.argmax(gaps))
+        taken.append(corners[corner])
+        across, up = _CORNERS[corner]
+        axis.annotate(
+            str(name)[:14],
+            point,
+            fontsize=SMALL - 1,
+            color=QUIET,
+            xytext=(4 * across, 4 * up),
+            textcoords="offset points",
+            ha="left" if across > 0 else "right",
+            va="bottom" if up > 0 else "top",
+        )
 
 
 def _matched(axis: Axes, comparison: UnitComparison) -> None:
