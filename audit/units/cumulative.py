@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
-from audit.errors import ConfigError, UnavailableError
+from audit.errors import ConfigError, UnavailableError, quoted
 from audit.units.curves import (
     Plan,
     Resampled,
@@ -143,6 +143,8 @@ def _one_layer(view: NetworkView) -> LayerSpec:
     """
     specs = view.specs()
     if len(specs) > 1:
-        listed = ", ".join(spec.name for spec in specs)
-        raise ConfigError(f"the units of one layer are ablated at a time; name one of {listed}")
+        raise ConfigError(
+            "the units of one layer are ablated at a time; name one of "
+            + quoted(spec.name for spec in specs)
+        )
     return specs[0]

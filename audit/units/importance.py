@@ -39,7 +39,7 @@ class UnitEvidence:
     """What is known of the units of one layer; each part is computed when it is first asked for.
 
     Args:
-        view: The network and its training sample.
+        view: The network and its training sample, with one layer.
         spec: The layer.
         filtration: Whose births are taken.
 
@@ -64,19 +64,12 @@ class UnitEvidence:
 
     @functools.cached_property
     def births(self) -> LayerBirths:
-        """Births of every unit on every image.
+        """Births of every unit on every image; the view has this layer alone.
 
         Raises:
             UnavailableError: The filtration is not defined for maps of this shape.
         """
-        for births in self._view.births(self._filtration):
-            if births.layer == self._spec.name:
-                return births
-        height, width = self._spec.reading.height, self._spec.reading.width
-        raise UnavailableError(
-            f"the {self._filtration} filtration is not defined for maps of {height} × {width} "
-            "pixels; take the cubical one"
-        )
+        return next(iter(self._view.births(self._filtration)))
 
     @functools.cached_property
     def class_means(self) -> Float[np.ndarray, "c u"]:

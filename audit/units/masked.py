@@ -173,7 +173,8 @@ class _Masked:
     def _try_stacking(self, images: Tensor) -> None:
         """Learn whether masks can be stacked, and how many fit, from one image."""
         few = images[:1]
-        self._rows = min(_MOST_ROWS[self._view.device], max(1, int(self._rows_that_fit(few) * self._share)))
+        fit = int(self._rows_that_fit(few) * self._share)
+        self._rows = max(1, min(_MOST_ROWS[self._view.device], fit))
         middle = self._masks[len(self._masks) // 2]
         some = torch.stack([self._masks[0], middle, self._masks[-1]])
         apart = torch.stack([self._one(few, mask) for mask in some])

@@ -1,5 +1,6 @@
-"""Units at zero: exact, on any architecture, without a trace, in few passes; and as pruned weights."""
+"""Units at zero: exact, on any architecture, without a trace, in few passes; as pruned weights."""
 
+import contextlib
 import copy
 import warnings
 
@@ -108,8 +109,9 @@ def test_ablate_takes_rows_of_a_unit_table_and_several_layers(network):
 def test_ablate_leaves_the_network_as_it_was(network):
     network.train()
     before, hooks = copy.deepcopy(network.state_dict()), n_hooks(network)
-    with pytest.raises(KeyError), ablate(network, {"0": [1]}):
+    with ablate(network, {"0": [1]}):
         network(images()).sum().backward()
+    with contextlib.suppress(KeyError), ablate(network, {"0": [1]}):
         raise KeyError
     assert network[0].weight.grad[1].eq(0).all()
     assert network[0].weight.grad[0].ne(0).any()
