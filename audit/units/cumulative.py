@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from audit.errors import ConfigError, UnavailableError, quoted
+from audit.units.ablation_orders import Order, put_in_order
 from audit.units.curves import (
     Plan,
     Resampled,
@@ -20,7 +21,6 @@ from audit.units.curves import (
 )
 from audit.units.importance import UnitEvidence
 from audit.units.masked import outcomes
-from audit.units.orders import Order, rank_units
 from audit.units.verdict import Word, judge
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def cumulative(
     spec = _one_layer(view)
     n_units, n_images = spec.reading.units, len(view.labels)
     ties = view.generator("ablation/ties").random(n_units)
-    ranked = rank_units(orders, UnitEvidence(view, spec, filtration), n_draws, ties)
+    ranked = put_in_order(orders, UnitEvidence(view, spec, filtration), n_draws, ties)
     if all(one.reason for one in ranked):
         reasons = dict.fromkeys(one.reason for one in ranked)
         raise UnavailableError(

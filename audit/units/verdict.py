@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from audit.units.orders import Order
+from audit.units.ablation_orders import Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

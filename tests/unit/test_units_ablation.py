@@ -18,9 +18,9 @@ from audit.conformance.views import ArrayView
 from audit.errors import CheckpointError, ConfigError
 from audit.network.places import Place
 from audit.units.ablation import ablate
+from audit.units.ablation_orders import chosen_orders
 from audit.units.cumulative import cumulative
 from audit.units.masked import outcomes
-from audit.units.orders import chosen_orders
 from audit.units.pruning import to_prune
 
 

@@ -15,11 +15,17 @@ import audit
 from audit.conformance.views import ArrayView
 from audit.errors import ConfigError, UnavailableError
 from audit.units.ablation import silenced
+from audit.units.ablation_orders import (
+    Ranked,
+    check_varied,
+    chosen_orders,
+    permutation,
+    put_in_order,
+)
 from audit.units.cumulative import cumulative
 from audit.units.curves import Plan, Resampled, ablated_counts, area, area_table, difference_table
 from audit.units.importance import CRITERIA, UnitEvidence, criterion
 from audit.units.masked import Outcomes
-from audit.units.orders import Ranked, check_varied, chosen_orders, permutation, rank_units
 from audit.units.verdict import judge
 
 SIZE = {"input_size": [1, 32, 32]}
@@ -264,7 +270,7 @@ def test_every_criterion_is_tried_from_both_ends_by_default():
 def test_orders_that_do_not_exist_say_why(evidence, view):
     signed = ArrayView(view.module, view._images, view.labels, layers=("0",), batch_size=9)
     found = UnitEvidence(signed, signed.specs()[0])
-    ranked = rank_units(chosen_orders(["apoz", "random"]), found, 3, np.arange(5.0))
+    ranked = put_in_order(chosen_orders(["apoz", "random"]), found, 3, np.arange(5.0))
     assert [len(one.units) for one in ranked] == [0, 0, 3]
     assert ranked[0].reason == "apoz is 0 for each of the 5 units, which gives no order"
     with pytest.raises(UnavailableError) as caught:

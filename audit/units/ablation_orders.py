@@ -119,7 +119,7 @@ class Ranked:
     reason: str = ""
 
 
-def rank_units(
+def put_in_order(
     orders: Sequence[Order], evidence: UnitEvidence, n_draws: int, ties: Values
 ) -> list[Ranked]:
     """The units of a layer in each of some orders.
