@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from audit.plugin.listing import list_plugins as list_plugins
     from audit.ranking import GeneralizationRanker as GeneralizationRanker
     from audit.ranking import select as select
+    from audit.runs.ablation_table import cumulative_ablation as cumulative_ablation
     from audit.runs.pipeline import run as run
     from audit.runs.unit_table import unit_table as unit_table
     from audit.topology import birth_levels as birth_levels
     from audit.topology.entropy import feature_entropy as feature_entropy
+    from audit.units.ablation import ablate as ablate
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,8 @@ _HOME = {
     "NO_BIRTH": "audit.arrays",
     "feature_entropy": "audit.topology.entropy",
     "unit_table": "audit.runs.unit_table",
+    "ablate": "audit.units.ablation",
+    "cumulative_ablation": "audit.runs.ablation_table",
     "run": "audit.runs.pipeline",
     "AuditResult": "audit.plugin",
     "correlate": "audit.correlation",

@@ -6,7 +6,8 @@
 - `class_orders`: the order of classes that a configuration or a checkpoint says a network has.
 - `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
-- `forecast`: what a run would do. `unit_table`: one network looked at closely.
+- `forecast`: what a run would do. `one_network`: a network and a sample, opened without a
+  configuration; `unit_table`: its units. `ablation_table`: what it is without them.
 - `layer_table`: the layers of an architecture, and what they cost. `invariance_table`: which
   changes of a network move which measures.
 

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from audit.data.sample import draw_sample
-from audit.data.split_guard import open_training
-from audit.errors import ConfigError, DataError, unknown_name
-from audit.measuring.checkpoint import CheckpointView
-from audit.measuring.subject import Provided, Subject
+from audit.errors import unknown_name
 from audit.measuring.view import Wanted
-from audit.network.plain import plain
-from audit.network.threads import all_of_float32, one_math_thread
-from audit.network.weights import content_digest
-from audit.plugin import (
-    Batch,
-    DataConfig,
-    DatasetEntry,
-    ImageSplit,
-    Layer,
-    MapReducer,
-    ModelEntry,
-    TrainView,
-    hookimpl,
-)
-from audit.plugin.registry import Registry, installed
-from audit.runs.config import CheckpointConfig, one_or_several
-from audit.runs.study import resolve_device
-from audit.store import Store
+from audit.plugin import Batch, Layer, MapReducer, TrainView
+from audit.runs.one_network import Checkpoint, Dataset, network_view, training_images
 from audit.topology import Filtration
 from audit.topology.shuffled import ShuffledBirths, sampled_scores
 from audit.topology.units import sampled_unit_frame
@@ -43,9 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
     from torch.export import ExportedProgram
-
-Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
-Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit | Any
 
 
 def unit_table(
@@ -112,43 +85,18 @@ def unit_table(
     """
     if filtration not in ("clique", "cubical"):
         raise unknown_name("filtration", filtration, ["clique", "cubical"])
-    registry = installed()
-    split, entry, options = _open(dataset, registry)
-    network = _plain_copy(checkpoint_or_module)
-    config = _config(checkpoint_or_module)
-    if network is None:
-        source = registry.model_source(config.model)
-    else:
-        source = _in_memory(network, registry)
-        registry = Registry({source.name: _Plugin(source)})
-    weights = Path(config.weights).expanduser() if config.weights else None
-    if weights is None and config.pretrained:
-        located = source.located(config.model, config.model_args, Path.cwd())
-        weights = source.weights_file(*located)
-    subject = Subject(
-        name=config.name or config.model,
-        model_source=Provided(source.name, source.version),
-        source_digest="",
-        model=config.model,
-        model_args=config.model_args,
-        weights=weights,
-        weights_digest=content_digest(weights) if weights else "",
-        which=config.which,
-        base=Path.cwd(),
-        data_source=Provided(entry.name if entry else "", ""),
-        dataset_options=options,
-        dataset_locations=entry.locations if entry else (),
-        sample=draw_sample(split, images_per_class or None, seed, None, max_classes or None),
-        transform=dict(transform or {}),
-        layers=("stages",) if layers is None else one_or_several(layers),
+    images = training_images(dataset, images_per_class, seed, max_classes)
+    reducers = (_SHUFFLED[filtration],) if nulls else ()
+    with network_view(
+        checkpoint_or_module,
+        images,
+        Wanted((filtration,), reducers=reducers),
+        layers=layers,
+        transform=transform,
         batch_size=batch_size,
-        device=resolve_device(device),
+        device=device,
         seed=seed,
-    )
-    with tempfile.TemporaryDirectory() as folder, one_math_thread(), all_of_float32():
-        reducers = (_SHUFFLED[filtration],) if nulls else ()
-        wanted = Wanted((filtration,), reducers=reducers)
-        view = CheckpointView(subject, Store(Path(folder)), wanted, registry, split)
+    ) as view:
         births = view.births(filtration)
         frame = sampled_unit_frame(births, view.labels, view.class_names)
         for reducer in reducers:
@@ -180,85 +128,3 @@ _SHUFFLED: Mapping[Filtration, type[_ShuffledMaps]] = {
     "clique": _ShuffledMaps,
     "cubical": _ShuffledCubical,
 }
-
-
-class _Plugin:
-    """A plugin that brings one source of networks."""
-
-    def __init__(self, source: ModelEntry) -> None:
-        self._source = source
-
-    @hookimpl
-    def genaudit_models(self) -> list[ModelEntry]:
-        """The source."""
-        return [self._source]
-
-
-def _plain_copy(given: object) -> nn.Module | None:
-    """A copy of a network in memory, or of an exported program's; None for anything else."""
-    if isinstance(given, torch.export.ExportedProgram):
-        return plain(given)
-    if isinstance(given, torch.jit.ScriptModule):
-        return given  # a copy has other parameters; its outputs are all that is asked for
-    return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
-
-
-def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of this network; the source that recognises it prepares its images."""
-    known = registry.recognised_source(network)
-    return ModelEntry(
-        name="memory",
-        summary="a network in memory",
-        version="1",
-        matches=lambda reference: True,
-        names=tuple,
-        create=lambda reference, args, pretrained: network,
-        data_config=known.data_config if known else _unrecognised,
-    )
-
-
-def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
-    """Refuse a network of which nobody knows how its images are prepared."""
-    raise ConfigError(
-        f"no model source recognises {type(network).__name__}, so that how its images are prepared "
-        "must be given: transform={'input_size': [3, 224, 224], 'mean': [0.5], 'std': [0.5]}, with "
-        "the numbers it was trained with"
-    )
-
-
-def _config(checkpoint: Checkpoint | nn.Module | ExportedProgram) -> CheckpointConfig:
-    """The section of a configuration that would name this checkpoint."""
-    if isinstance(checkpoint, CheckpointConfig):
-        return checkpoint
-    if isinstance(checkpoint, torch.nn.Module | torch.export.ExportedProgram):
-        return CheckpointConfig(model=type(checkpoint).__name__)
-    if isinstance(checkpoint, Mapping):
-        return CheckpointConfig.model_validate(dict(checkpoint))
-    path = Path(checkpoint)
-    recipe = path.with_suffix(".json")
-    try:
-        known = json.loads(recipe.read_text("utf-8"))
-        return CheckpointConfig(
-            model=known["recipe"]["model"], model_args=known["model_args"], weights=str(path)
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"a weights file alone does not say its architecture, and {recipe} is no recipe; "
-            'give {"model": "resnet18", "weights": PATH, "model_args": {…}} instead'
-        ) from error
-
-
-def _open(
-    dataset: Dataset, registry: Registry
-) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
-    """(training split, what reads it, options)."""
-    if isinstance(dataset, ImageSplit):
-        return dataset, None, {}
-    if isinstance(dataset, str):
-        options: dict[str, Any] = {"name": dataset}
-    else:
-        options = dict(dataset) if isinstance(dataset, Mapping) else registry.adopted(dataset)
-    if "name" not in options:
-        raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
-    entry = registry.dataset(str(options.pop("name")))
-    return open_training(entry, options), entry, options

@@ -1,0 +1,261 @@
+"""One network and a training sample opened together, without a configuration or a lasting store."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+
+from audit.data.sample import Sample, draw_sample
+from audit.data.split_guard import open_training
+from audit.errors import ConfigError, DataError, unknown_name
+from audit.measuring.checkpoint import CheckpointView
+from audit.measuring.subject import Provided, Subject
+from audit.measuring.view import Wanted
+from audit.network.plain import plain
+from audit.network.threads import all_of_float32, one_math_thread
+from audit.network.weights import content_digest
+from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
+from audit.plugin.registry import Registry, installed
+from audit.runs.config import CheckpointConfig, one_or_several
+from audit.runs.study import resolve_device
+from audit.store import Store
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+#: What stands for a network outside memory.
+Checkpoint: TypeAlias = str | Path | Mapping[str, Any] | CheckpointConfig
+#: What stands for a training set.
+Dataset: TypeAlias = str | Mapping[str, Any] | ImageSplit | Any
+
+
+class TrainingImages(NamedTuple):
+    """An open training split and the images of it that are looked at.
+
+    Attributes:
+        split: The images.
+        entry: What reads them, or None: they were given open.
+        options: Of the entry.
+        sample: Those that are looked at.
+    """
+
+    split: ImageSplit
+    entry: DatasetEntry | None
+    options: Mapping[str, Any]
+    sample: Sample
+
+    def of_class(self, class_name: str) -> TrainingImages:
+        """The same images of one class alone; labels keep their numbers.
+
+        Raises:
+            ConfigError: No image of such a class is looked at.
+        """
+        sample = self.sample
+        if class_name not in sample.images_of_class:
+            known = list(sample.images_of_class)
+            raise unknown_name("class", class_name, known, f"there are {', '.join(known[:12])}")
+        rows = np.flatnonzero(sample.labels == sample.class_names.index(class_name))
+        words = json.dumps([sample.fingerprint, class_name])
+        part = dataclasses.replace(
+            sample,
+            indices=sample.indices[rows],
+            labels=sample.labels[rows],
+            sample_ids=tuple(sample.sample_ids[row] for row in rows),
+            fingerprint=hashlib.sha256(words.encode()).hexdigest(),
+        )
+        return self._replace(sample=part)
+
+
+def training_images(
+    dataset: Dataset, images_per_class: int, seed: int, max_classes: int = 0
+) -> TrainingImages:
+    """Open a training set and draw the images that are looked at.
+
+    Args:
+        dataset: Name of a dataset plugin; a mapping of `name` and options; an open split; or an
+            object that a plugin reads: a dataset of torch, a pair of arrays.
+        images_per_class: Of each class; 0 means all.
+        seed: Of the choice.
+        max_classes: How many classes where there are more; 0 means all.
+
+    Raises:
+        ConfigError: No plugin of that name.
+        DataError: The training set cannot be used.
+    """
+    split, entry, options = _open(dataset, installed())
+    sample = draw_sample(split, images_per_class or None, seed, None, max_classes or None)
+    return TrainingImages(split, entry, options, sample)
+
+
+@contextlib.contextmanager
+def network_view(
+    checkpoint_or_module: Checkpoint | nn.Module | ExportedProgram,
+    images: TrainingImages,
+    wanted: Wanted,
+    *,
+    layers: str | Sequence[str] | None = None,
+    transform: Mapping[str, Any] | None = None,
+    batch_size: int = 64,
+    device: str = "auto",
+    seed: int = 0,
+    class_order: Sequence[str] = (),
+    base: Path | None = None,
+) -> Iterator[CheckpointView]:
+    """The view of one network on these images; what it keeps is gone when it closes.
+
+    Args:
+        checkpoint_or_module: A module in memory (it is copied, and left as it was), what
+            `torch.export` made of one, a mapping with the keys of `[[checkpoints]]`, or the path of
+            a weights file with its recipe beside it.
+        images: The training sample.
+        wanted: What is taken along on the first pass.
+        layers: Whose feature maps; None: the end of each stage.
+        transform: Overrides of the network's data configuration.
+        batch_size: Images per forward pass.
+        device: "auto", "cpu" or "cuda".
+        seed: Of all that is drawn.
+        class_order: Names of the classes in the order of the head's outputs; none: as the training
+            set has them.
+        base: The folder that relative paths in the model and its arguments start from; None: the
+            working folder.
+
+    Raises:
+        ConfigError: A name that is unknown, or a module that no model source recognises and for
+            which `transform` does not say how images are prepared.
+        CheckpointError: The weights cannot be read, or do not fit.
+    """
+    registry = installed()
+    network = _plain_copy(checkpoint_or_module)
+    config = checkpoint_config(checkpoint_or_module)
+    if network is None:
+        source = registry.model_source(config.model)
+    else:
+        source = _in_memory(network, registry)
+        registry = Registry({source.name: _Plugin(source)})
+    weights = Path(config.weights).expanduser() if config.weights else None
+    base = base or Path.cwd()
+    if weights is None and config.pretrained:
+        located = source.located(config.model, config.model_args, base)
+        weights = source.weights_file(*located)
+    subject = Subject(
+        name=config.name or config.model,
+        model_source=Provided(source.name, source.version),
+        source_digest="",
+        model=config.model,
+        model_args=config.model_args,
+        weights=weights,
+        weights_digest=content_digest(weights) if weights else "",
+        which=config.which,
+        base=base,
+        data_source=Provided(images.entry.name if images.entry else "", ""),
+        dataset_options=images.options,
+        dataset_locations=images.entry.locations if images.entry else (),
+        sample=images.sample,
+        transform=dict(transform or {}),
+        layers=("stages",) if layers is None else one_or_several(layers),
+        batch_size=batch_size,
+        device=resolve_device(device),
+        seed=seed,
+        class_order=tuple(class_order),
+    )
+    with tempfile.TemporaryDirectory() as folder, one_math_thread(), all_of_float32():
+        yield CheckpointView(subject, Store(Path(folder)), wanted, registry, images.split)
+
+
+def checkpoint_config(
+    checkpoint: Checkpoint | nn.Module | ExportedProgram,
+) -> CheckpointConfig:
+    """The section of a configuration that would name this checkpoint.
+
+    Raises:
+        ConfigError: A weights file without a recipe beside it, or keys that cannot be used.
+    """
+    if isinstance(checkpoint, CheckpointConfig):
+        return checkpoint
+    if isinstance(checkpoint, torch.nn.Module | torch.export.ExportedProgram):
+        return CheckpointConfig(model=type(checkpoint).__name__)
+    if isinstance(checkpoint, Mapping):
+        return CheckpointConfig.model_validate(dict(checkpoint))
+    path = Path(checkpoint)
+    recipe = path.with_suffix(".json")
+    try:
+        known = json.loads(recipe.read_text("utf-8"))
+        return CheckpointConfig(
+            model=known["recipe"]["model"], model_args=known["model_args"], weights=str(path)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"a weights file alone does not say its architecture, and {recipe} is no recipe; "
+            'give {"model": "resnet18", "weights": PATH, "model_args": {…}} instead'
+        ) from error
+
+
+class _Plugin:
+    """A plugin that brings one source of networks."""
+
+    def __init__(self, source: ModelEntry) -> None:
+        self._source = source
+
+    @hookimpl
+    def genaudit_models(self) -> list[ModelEntry]:
+        """The source."""
+        return [self._source]
+
+
+def _plain_copy(given: object) -> nn.Module | None:
+    """A copy of a network in memory, or of an exported program's; None for anything else."""
+    if isinstance(given, torch.export.ExportedProgram):
+        return plain(given)
+    if isinstance(given, torch.jit.ScriptModule):
+        return given  # a copy has other parameters; its outputs are all that is asked for
+    return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
+
+
+def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of this network; the source that recognises it prepares its images."""
+    known = registry.recognised_source(network)
+    return ModelEntry(
+        name="memory",
+        summary="a network in memory",
+        version="1",
+        matches=lambda reference: True,
+        names=tuple,
+        create=lambda reference, args, pretrained: network,
+        data_config=known.data_config if known else _unrecognised,
+    )
+
+
+def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
+    """Refuse a network of which nobody knows how its images are prepared."""
+    raise ConfigError(
+        f"no model source recognises {type(network).__name__}, so that how its images are prepared "
+        "must be given: transform={'input_size': [3, 224, 224], 'mean': [0.5], 'std': [0.5]}, with "
+        "the numbers it was trained with"
+    )
+
+
+def _open(
+    dataset: Dataset, registry: Registry
+) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
+    """(training split, what reads it, options)."""
+    if isinstance(dataset, ImageSplit):
+        return dataset, None, {}
+    if isinstance(dataset, str):
+        options: dict[str, Any] = {"name": dataset}
+    else:
+        options = dict(dataset) if isinstance(dataset, Mapping) else registry.adopted(dataset)
+    if "name" not in options:
+        raise DataError(f"a dataset mapping needs the key 'name'; found {sorted(options)}")
+    entry = registry.dataset(str(options.pop("name")))
+    return open_training(entry, options), entry, options
