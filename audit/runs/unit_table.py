@@ -113,13 +113,13 @@ def unit_table(
     if filtration not in ("clique", "cubical"):
         raise unknown_name("filtration", filtration, ["clique", "cubical"])
     registry = installed()
-    split, entry, options = _open(dataset, registry)
+    split, entry, options = open_dataset(dataset, registry)
     network = _plain_copy(checkpoint_or_module)
     config = _config(checkpoint_or_module)
     if network is None:
         source = registry.model_source(config.model)
     else:
-        source = _in_memory(network, registry)
+        source = source_in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
     if weights is None and config.pretrained:
@@ -203,8 +203,13 @@ def _plain_copy(given: object) -> nn.Module | None:
     return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
 
 
-def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of this network; the source that recognises it prepares its images."""
+def source_in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of this network; the source that recognises it prepares its images.
+
+    Args:
+        network: As plain Python, or TorchScript.
+        registry: Where the source that recognises it is looked up.
+    """
     known = registry.recognised_source(network)
     return ModelEntry(
         name="memory",
@@ -248,10 +253,23 @@ def _config(checkpoint: Checkpoint | nn.Module | ExportedProgram) -> CheckpointC
         ) from error
 
 
-def _open(
+def open_dataset(
     dataset: Dataset, registry: Registry
 ) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
-    """(training split, what reads it, options)."""
+    """The training images that a user names or hands over.
+
+    Args:
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads.
+        registry: Where datasets are looked up.
+
+    Returns:
+        The split, what reads it (None for an open split), and its options.
+
+    Raises:
+        ConfigError: A name or option that is unknown, or an object that no plugin reads.
+        DataError: The dataset cannot be used.
+    """
     if isinstance(dataset, ImageSplit):
         return dataset, None, {}
     if isinstance(dataset, str):
