@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "fit-card": "audit.cli.fit_card",
     "zoo": "audit.cli.zoo",
     "units": "audit.cli.units",
+    "trajectory": "audit.cli.trajectory",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
     "layers": "audit.cli.layers",

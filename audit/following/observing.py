@@ -219,7 +219,7 @@ def _loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, f
             f"the network gives outputs of shape {logits.shape[1:]} for each image, but the sample "
             f"has labels up to {labels.max()}: one score for each class is needed"
         )
-    scores = torch.from_numpy(logits)
+    scores = torch.from_numpy(logits).double()
     truth = torch.from_numpy(labels)
     loss = torch.nn.functional.cross_entropy(scores, truth)
-    return float(loss), float((scores.argmax(1) == truth).float().mean())
+    return float(loss), float((scores.argmax(1) == truth).double().mean())

@@ -15,7 +15,7 @@ from audit.data.sample import draw_sample
 from audit.data.transform import eval_transform, load_batch, resolve_data_config
 from audit.errors import DataError
 from audit.following._apart import same_randomness
-from audit.plugin import DataConfig
+from audit.plugin import DataConfig, ModelEntry
 from audit.plugin.registry import installed
 from audit.runs.unit_table import open_dataset, source_in_memory
 
@@ -94,6 +94,7 @@ def fixed_sample(
     seed: int,
     transform: Mapping[str, Any] | None = None,
     model_args: Mapping[str, Any] | None = None,
+    source: ModelEntry | None = None,
 ) -> FixedSample:
     """Draw the images that a network is followed on.
 
@@ -107,6 +108,7 @@ def fixed_sample(
         seed: Of the choice of images.
         transform: Overrides of the network's data configuration.
         model_args: What the network was built with, where its source has to know.
+        source: What built it; by default the source that recognises it.
 
     Raises:
         ConfigError: A dataset that is unknown, or a network of which nobody knows how its images
@@ -121,7 +123,7 @@ def fixed_sample(
     registry = installed()
     split, _, _ = open_dataset(dataset, registry)
     sample = draw_sample(split, images_per_class or None, seed, None, max_classes or None)
-    source = source_in_memory(network, registry)
+    source = source or source_in_memory(network, registry)
     config = resolve_data_config(source, network, dict(model_args or {}), dict(transform or {}))
     images = load_batch(split, sample.indices, eval_transform(config))
     return FixedSample(images, sample.labels, sample.class_names, config)
