@@ -20,6 +20,7 @@ import yaml
 from audit.errors import ConfigError
 from audit.plugin.registry import installed
 from audit.runs.config import AuditConfig
+from audit.runs.training_set import located_options
 
 ARGUMENTS: Final = "args.yaml"
 SUMMARY: Final = "summary.csv"
@@ -51,17 +52,23 @@ def run_of_config(path: Path) -> TrainingRun:
     """The training behind an `audit.toml`: its `[dataset]` and the first of its `[[checkpoints]]`.
 
     Raises:
-        ConfigError: It cannot be used, or names no checkpoint.
+        ConfigError: It cannot be used, or sets `class_order`.
     """
-    config = AuditConfig.load(path)
-    if not config.checkpoints:
-        raise ConfigError(f"{path} has no [[checkpoints]], whose first says what was trained")
+    config = AuditConfig.read(path)
+    if config.dataset.class_order is not None:
+        raise ConfigError(
+            f"{path} sets class_order, which a trajectory does not read: the loss on the sample "
+            "needs the classes in the training set's own order"
+        )
     first = config.checkpoints[0]
-    dataset = {"name": config.dataset.name, **config.dataset.options}
+    registry = installed()
+    options = located_options(config, registry.dataset(config.dataset.name))
+    located = registry.model_source(first.model).located
+    model, model_args = located(first.model, first.model_args, config.base)
     return TrainingRun(
-        model=first.model,
-        model_args=first.model_args,
-        dataset=dataset,
+        model=model,
+        model_args=model_args,
+        dataset={"name": config.dataset.name, **options},
         transform=config.dataset.transform,
     )
 
