@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ def _watch(reader: CheckpointReader, folder: Path, every: int, known: pd.DataFra
 
 def _show(found: Trajectory, as_json: bool) -> None:
     """Print a trajectory."""
-    from audit.cli.show import print_json, print_table, rows_of
+    from audit.cli.show import WIDTH, print_json, print_table, rows_of
 
     epochs = found.epochs
     if as_json:
@@ -140,5 +141,6 @@ def _show(found: Trajectory, as_json: bool) -> None:
     print_table(found.table[shown], 4 * found.table["layer"].nunique())
     name = "training loss" if found.loss == "loss" else "loss on the sample"
     click.echo(f"\nKendall's τ with the {name} over {len(epochs)} epochs (95% block bootstrap)")
-    print_table(found.kendall)
-    click.echo(f"\n{found.sentence()}")
+    kendall = found.kendall
+    print_table(kendall if kendall["reason"].any() else kendall.drop(columns="reason"))
+    click.echo("\n" + textwrap.fill(found.sentence(), WIDTH, break_on_hyphens=False))

@@ -92,7 +92,8 @@ def same_randomness(seed: int) -> Iterator[None]:
     Args:
         seed: What they start from within the block.
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count() if in_use else 0)
     of_python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=list(devices)):
         # not torch.manual_seed, which seeds devices too that nobody uses yet, and for good

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from audit.errors import ConfigError
 from audit.files import write_atomically
 from audit.following.logs import needed
 from audit.following.trajectory import Trajectory
@@ -46,8 +47,11 @@ def draw(trajectory: Trajectory, path: Path) -> None:
         panels[1].set_xlabel("epoch")
         content = io.BytesIO()
         ending = path.suffix.removeprefix(".") or "svg"
-        undated = {"metadata": {"Date": None}} if ending == "svg" else {}
-        figure.savefig(content, format=ending, **undated)
+        undated = {"Date": None} if ending == "svg" else None
+        try:
+            figure.savefig(content, format=ending, metadata=undated)
+        except ValueError as error:
+            raise ConfigError(f"a figure cannot be written as {path.name}: {error}") from error
     write_atomically(path, content.getvalue())
 
 

@@ -97,7 +97,7 @@ class TensorBoardLog:
         needed("tensorboard", "log to TensorBoard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add one point to every chart that has a number."""

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from audit.errors import ConfigError
@@ -49,8 +50,8 @@ class SeriesKendall(NamedTuple):
 
 
 def kendall_over_epochs(
-    x: Sequence[float] | np.ndarray,
-    y: Sequence[float] | np.ndarray,
+    x: ArrayLike,
+    y: ArrayLike,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> SeriesKendall:
@@ -79,23 +80,23 @@ def kendall_over_epochs(
         >>> round(found.kendall, 4), found.reason
         (0.8667, 'an interval needs 8 epochs; there are 6')
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    kept = np.isfinite(x) & np.isfinite(y)
+    one, other = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    kept = np.isfinite(one) & np.isfinite(other)
     n = int(kept.sum())
     nan = float("nan")
     if n < _LEAST_FOR_KENDALL:
         reason = f"Kendall's τ needs {_LEAST_FOR_KENDALL} epochs; there are {n}"
         return SeriesKendall(nan, nan, nan, nan, n, reason)
     following = kept[1:] & kept[:-1]
-    changes = _kendall(np.diff(x)[following], np.diff(y)[following])
-    x, y = x[kept], y[kept]
-    tau = _kendall(x, y)
+    changes = _kendall(np.diff(one)[following], np.diff(other)[following])
+    one, other = one[kept], other[kept]
+    tau = _kendall(one, other)
     if np.isnan(tau):
         return SeriesKendall(nan, nan, nan, changes, n, "a series does not change")
     if n < LEAST_EPOCHS:
         reason = f"an interval needs {LEAST_EPOCHS} epochs; there are {n}"
         return SeriesKendall(tau, nan, nan, changes, n, reason)
-    draws = kendall_draws(x, y, _block_weights(n, _DRAWS, seed))
+    draws = kendall_draws(one, other, _block_weights(n, _DRAWS, seed))
     draws = draws[np.isfinite(draws)]
     if len(draws) < _MIN_DEFINED * _DRAWS:
         reason = "most resampled series do not change"
@@ -208,7 +209,7 @@ class Trajectory:
         return [int(epoch) for epoch in self.table["epoch"].unique()]
 
     def sentence(self) -> str:
-        """What the rule suggests, in words."""
+        """What the rule suggests, and what that is worth, in words."""
         if not self.layer:
             return "No suggestion: no layer has birth–class information at every epoch."
         if len(self.epochs) < LEAST_EPOCHS:
@@ -219,9 +220,10 @@ class Trajectory:
         if self.stop.best_epoch is None:
             return f"Go on: the {about} has not stayed below its best for {PATIENCE} looks."
         return (
-            f"By training images alone, stop at epoch {self.stop.best_epoch}: the {about} was "
-            f"not bettered in the {PATIENCE} looks up to epoch {self.stop.stopped_epoch}. "
-            "Whether such stops help is in docs/training.md."
+            f"By the {about} alone, which the {PATIENCE} looks up to epoch "
+            f"{self.stop.stopped_epoch} did not better, training would stop there and epoch "
+            f"{self.stop.best_epoch} be kept. On trainings of ours such stops lost accuracy "
+            "(docs/training.md): do not stop by this alone."
         )
 
 
@@ -242,7 +244,7 @@ def trajectory_of(table: pd.DataFrame) -> Trajectory:
     for layer in layers:
         part = table[table["layer"] == layer]
         for quantity in QUANTITIES:
-            found = kendall_over_epochs(part[quantity], part[loss])
+            found = kendall_over_epochs(part[quantity].to_numpy(), part[loss].to_numpy())
             rows.append(
                 {
                     "layer": layer,
