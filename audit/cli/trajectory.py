@@ -106,7 +106,8 @@ def _watch(reader: CheckpointReader, folder: Path, every: int, known: pd.DataFra
 
     from audit.following.watching import FolderWatcher, watch
 
-    os.nice(10)
+    if hasattr(os, "nice"):
+        os.nice(10)
     torch.set_num_threads(1)
     epochs = frozenset() if known is None else frozenset(map(int, known["epoch"]))
     for rows in watch(FolderWatcher(reader, folder, every, epochs)):

@@ -1,6 +1,7 @@
 """Checkpoints of a folder are read, after a training or while it goes on."""
 
 import argparse
+import json
 import os
 
 import numpy as np
@@ -9,9 +10,11 @@ import timm
 import timm.utils
 import torch
 import yaml
+from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
+from audit.cli import genaudit
 from audit.errors import CheckpointError, ConfigError
 from audit.following.checkpoints import (
     CheckpointReader,
@@ -310,6 +313,22 @@ def test_watching_ends_with_the_training_or_where_nothing_comes(training):
     reader.run.__dict__["n_epochs"] = None
     assert list(watch(idle, 5.0, 12.0, sleep, lambda: now[0])) == []
     assert now == [15.0]
+
+
+def test_command_reads_checkpoints_and_watches_for_more(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda by: 0)
+    for epoch in range(3):
+        training.end_epoch(epoch)
+    output = tmp_path / "output"
+    call = ["trajectory", str(training.folder), "-o", str(output), "--layers", "last"]
+    call += ["--filtration", "cubical"]
+    shown = CliRunner().invoke(genaudit, call, catch_exceptions=False)
+    assert "over 3 epochs" in shown.output
+    training.end_epoch(3)
+    shown = CliRunner().invoke(genaudit, [*call, "--watch", "--json"], catch_exceptions=False)
+    assert json.loads(shown.stdout)["epochs"] == [0, 1, 2, 3]
+    assert shown.stderr.startswith("epoch 3  layer2  entropy ")
+    assert not (training.folder / "following.csv").exists()
 
 
 def test_reader_refuses_weights_of_another_network(training):
