@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from audit.arrays import NO_BIRTH as NO_BIRTH
     from audit.correlation import correlate as correlate
     from audit.errors import AuditError as AuditError
+    from audit.following import Follower as Follower
     from audit.plugin import AuditResult as AuditResult
     from audit.plugin.listing import list_measures as list_measures
     from audit.plugin.listing import list_plugins as list_plugins
@@ -41,6 +42,7 @@ _HOME = {
     "statistics": "audit.statistics",
     "GeneralizationRanker": "audit.ranking",
     "select": "audit.ranking",
+    "Follower": "audit.following",
     "list_plugins": "audit.plugin.listing",
     "list_measures": "audit.plugin.listing",
     "AuditError": "audit.errors",

@@ -93,7 +93,7 @@ def training_images(
         ConfigError: No plugin of that name.
         DataError: The training set cannot be used.
     """
-    split, entry, options = _open(dataset, installed())
+    split, entry, options = open_dataset(dataset, installed())
     sample = draw_sample(split, images_per_class or None, seed, None, max_classes or None)
     return TrainingImages(split, entry, options, sample)
 
@@ -141,7 +141,7 @@ def network_view(
     if network is None:
         source = registry.model_source(config.model)
     else:
-        source = _in_memory(network, registry)
+        source = source_in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
     base = base or Path.cwd()
@@ -222,8 +222,13 @@ def _plain_copy(given: object) -> nn.Module | None:
     return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
 
 
-def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of this network; the source that recognises it prepares its images."""
+def source_in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of this network; the source that recognises it prepares its images.
+
+    Args:
+        network: As plain Python, or TorchScript.
+        registry: Where the source that recognises it is looked up.
+    """
     known = registry.recognised_source(network)
     return ModelEntry(
         name="memory",
@@ -245,10 +250,23 @@ def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
     )
 
 
-def _open(
+def open_dataset(
     dataset: Dataset, registry: Registry
 ) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
-    """(training split, what reads it, options)."""
+    """The training images that a user names or hands over.
+
+    Args:
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads.
+        registry: Where datasets are looked up.
+
+    Returns:
+        The split, what reads it (None for an open split), and its options.
+
+    Raises:
+        ConfigError: A name or option that is unknown, or an object that no plugin reads.
+        DataError: The dataset cannot be used.
+    """
     if isinstance(dataset, ImageSplit):
         return dataset, None, {}
     if isinstance(dataset, str):
