@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from audit.ranking import select as select
     from audit.runs.ablation_table import cumulative_ablation as cumulative_ablation
     from audit.runs.pipeline import run as run
+    from audit.runs.unit_comparison import compare_units as compare_units
+    from audit.runs.unit_figure import plot_unit as plot_unit
     from audit.runs.unit_table import unit_table as unit_table
     from audit.topology import birth_levels as birth_levels
     from audit.topology.entropy import feature_entropy as feature_entropy
     from audit.units.ablation import ablate as ablate
+    from audit.units.order import rank_units as rank_units
 
 __version__ = "0.1.0"
 
@@ -36,6 +39,9 @@ _HOME = {
     "unit_table": "audit.runs.unit_table",
     "ablate": "audit.units.ablation",
     "cumulative_ablation": "audit.runs.ablation_table",
+    "rank_units": "audit.units.order",
+    "compare_units": "audit.runs.unit_comparison",
+    "plot_unit": "audit.runs.unit_figure",
     "run": "audit.runs.pipeline",
     "AuditResult": "audit.plugin",
     "correlate": "audit.correlation",
