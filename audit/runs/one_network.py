@@ -92,7 +92,7 @@ def images_of_class(
         ConfigError: No plugin or class of that name.
         DataError: The training set cannot be used.
     """
-    split, entry, options = _open(dataset, installed())
+    split, entry, options = open_dataset(dataset, installed())
     names = tuple(map(str, split.class_names))
     if class_name not in names:
         some = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
