@@ -75,12 +75,13 @@ class UnitEvidence:
     def class_means(self) -> Float[np.ndarray, "c u"]:
         """Mean activation over positions and the images of each class."""
         sums = self._view.reduced(ActivationSums)
-        return sums.by_class[np.unique(self._view.labels)] / np.bincount(self.labels)[:, None]
+        present = sums.by_class[np.unique(self._view.labels)]
+        return np.asarray(present / np.bincount(self.labels)[:, None])
 
     @functools.cached_property
     def means(self) -> Values:
         """Mean activation over positions and images."""
-        return self._view.reduced(ActivationSums).by_class.sum(0) / len(self.labels)
+        return np.asarray(self._view.reduced(ActivationSums).by_class.sum(0) / len(self.labels))
 
     @functools.cached_property
     def zero_rates(self) -> Values:
@@ -230,7 +231,7 @@ def class_selectivity(evidence: UnitEvidence) -> Values:
     rest = (means.sum(0) - most) / (len(means) - 1)
     defined = (means >= 0).all(0) & (most > 0)
     undefined = np.full(len(most), np.nan)
-    return np.divide(most - rest, most + rest, out=undefined, where=defined)
+    return np.asarray(np.divide(most - rest, most + rest, out=undefined, where=defined))
 
 
 @criterion(

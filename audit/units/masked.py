@@ -134,7 +134,7 @@ class _Masked:
                 self._try_stacking(images)
                 fit = max(1, self._rows // len(self._masks))
                 size = len(images) if self._note else min(len(images), fit)
-            yield from zip(images.split(size), labels.split(size), strict=True)
+            yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
     def _scores(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Position of the first of some masks, and scores under these, shape (k, b, c)."""

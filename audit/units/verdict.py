@@ -70,7 +70,7 @@ def judge(
         return Verdict("undefined", reason)
     gentle, harsh = claimed[True], claimed[False]
     lower = differences.set_index(["order", "other"])["accuracy_lower"]
-    known = [name for name, why in by_name["reason"].items() if not why]
+    known = [str(name) for name, why in by_name["reason"].items() if not why]
 
     def hurts_less(one: str, other: str) -> bool:
         return bool(lower[one, other] > 0)

@@ -1,5 +1,8 @@
 """Orders of units, areas under their curves, and what is concluded from these."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -468,6 +471,12 @@ def test_silenced_masks_one_axis():
 
 
 # The entrance for users.
+
+
+def test_docs_list_every_criterion():
+    page = (Path(__file__).parents[2] / "docs" / "ablation.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (highest|lowest|–) \|", page, re.MULTILINE)
+    assert rows == [(name, "–" if c.drawn else c.least) for name, c in CRITERIA.items()]
 
 
 def test_cumulative_ablation_is_the_same_in_memory_and_on_disk(tmp_path, monkeypatch):
