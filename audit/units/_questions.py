@@ -27,7 +27,7 @@ AGREE: Final = "agree"
 OPPOSED: Final = "opposed"
 NO_AGREEMENT: Final = "no agreement found"
 SHARED: Final = "shared"
-NOT_SHARED: Final = "not shared"
+NO_SHARING: Final = "no sharing found"
 CANNOT_TELL: Final = "cannot tell"
 
 Row = dict[str, Any]
@@ -191,7 +191,7 @@ def judged(
     orders = _with(orders, holm, level, agreed, NO_AGREEMENT, weak)
     if not matched.empty:
         weak = _weak(matched["detectable"], CLEAR_CORRELATION, "only ρ = {:.2g} would be found")
-        matched = _with(matched, holm, level, SHARED, NOT_SHARED, weak)
+        matched = _with(matched, holm, level, SHARED, NO_SHARING, weak)
     return layers, classes, orders, matched
 
 

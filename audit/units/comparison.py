@@ -45,8 +45,8 @@ HYPOTHESES: Final[Mapping[str, str]] = {
         "entropy of a unit says nothing of that of the unit it is matched with. Spearman's ρ "
         "within classes, each network on the other half of the images, against random pairs, "
         "one-sided; Holm over layers. The ceiling is what a network's units reach with themselves "
-        "on the other half; beyond_rate is ρ of what effective rate leaves. 'not shared': ρ = 0.3 "
-        "would be found with probability 0.8."
+        "on the other half; beyond_rate is ρ of what effective rate leaves. 'no sharing found': "
+        "ρ = 0.3 would be found with probability 0.8."
     ),
 }
 
@@ -56,7 +56,7 @@ class UnitComparison:
     """The units of two networks beside each other.
 
     Verdicts are "differ", "alike", "agree", "opposed", "no agreement found", "shared",
-    "not shared", and "cannot tell" with the `reason`, or for want of power without one.
+    "no sharing found", and "cannot tell" with the `reason`, or for want of power without one.
 
     Attributes:
         names: Of the networks.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from audit.units._matplotlib import FIRST, QUIET, SECOND, SMALL, new_figure
+from audit.units.canvas import FIRST, QUIET, SECOND, SMALL, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from audit.measuring.examples import UnitExamples
 from audit.topology.cycles import birth_cycle, birth_hole, outline
 from audit.topology.entropy import feature_entropy
 from audit.topology.intervals import unit_interval
-from audit.units._matplotlib import FIRST, QUIET, SECOND, SMALL, new_figure
+from audit.units.canvas import FIRST, QUIET, SECOND, SMALL, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

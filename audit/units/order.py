@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from audit.errors import ConfigError, DataError, unknown_name
+from audit.topology.intervals import LEAST_BIRTHS
 from audit.topology.units import OK, STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def rank_units(
     by: By = "class",
     least_rate: float = LEAST_RATE,
     confidence: float = 0.95,
+    least_births: int = LEAST_BIRTHS,
 ) -> pd.DataFrame:
     """Rank the units of every layer by feature entropy, the lowest first.
 
@@ -45,6 +47,8 @@ def rank_units(
             have high numbers do not weigh more.
         least_rate: Effective rate, in [0, 1], from which on a unit is ranked.
         confidence: Of the interval of the mean percentile, in (0, 1).
+        least_births: Images with a birth from which on a unit is ranked, where the table says how
+            many images there are.
 
     Returns:
         Sorted by network, layer, class and rank; units without a rank last, with why in `unranked`.
@@ -83,7 +87,7 @@ def rank_units(
     if table.empty:
         raise DataError("the unit table has no rows")
     ranked = [
-        _within_class(group.assign(unranked=_reasons(group, least_rate)))
+        _within_class(group.assign(unranked=_reasons(group, least_rate, least_births)))
         for _, group in _groups(table, "class_name")
     ]
     if by == "layer":
@@ -98,7 +102,7 @@ def _groups(table: pd.DataFrame, *more: str) -> Iterator[tuple[Hashable, pd.Data
     yield from table.groupby(names, sort=False, observed=True)
 
 
-def _reasons(group: pd.DataFrame, least_rate: float) -> np.ndarray:
+def _reasons(group: pd.DataFrame, least_rate: float, least_births: int) -> np.ndarray:
     """Why each row is not ranked; "" where it is."""
     status = group["status"].astype(str).to_numpy()
     rate = group["effective_rate"].to_numpy(np.float64)
@@ -110,7 +114,12 @@ def _reasons(group: pd.DataFrame, least_rate: float) -> np.ndarray:
         why[again] = [f"repeats unit {unit}" for unit in units]
     seldom = (why == "") & ~(rate >= least_rate)
     words = np.array([f"born on {share:.1%} of the images" for share in rate], object)
-    return np.where(seldom, words, why.astype(object))
+    why = np.where(seldom, words, why.astype(object))
+    if "n_images" in group:
+        births = np.rint(np.nan_to_num(rate) * group["n_images"].to_numpy())
+        few = (why == "") & (births < least_births)
+        why = np.where(few, [f"born on {n:.0f} images" for n in births], why)
+    return np.asarray(why)
 
 
 def _within_class(group: pd.DataFrame) -> pd.DataFrame:

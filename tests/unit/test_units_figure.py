@@ -13,8 +13,8 @@ from audit import birth_levels
 from audit.errors import AuditError, ConfigError
 from audit.measuring.examples import Pick, UnitExamples, spread_over_births
 from audit.topology.cycles import birth_cycle, birth_hole, outline
-from audit.units._matplotlib import new_figure, save_figure
 from audit.units.across import compare_tables
+from audit.units.canvas import new_figure, save_figure
 from audit.units.figure import unit_figure
 
 pytest.importorskip("matplotlib")

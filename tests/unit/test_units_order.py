@@ -57,6 +57,12 @@ def test_units_that_say_nothing_are_not_ranked_and_it_says_why():
     assert rank_units(frame, least_rate=0.0)["unit"].tolist()[:3] == [3, 0, 1]
 
 
+def test_units_with_few_births_are_not_ranked():
+    frame = table_of(np.array([[1.0], [2.0]]), n_images=[18, 60])
+    assert rank_units(frame)["unranked"].tolist() == ["", "born on 9 images"]
+    assert rank_units(frame, least_births=9)["rank"].tolist() == [1, 2]
+
+
 def test_possible_ranks_are_those_that_the_intervals_leave_open():
     frame = table_of(np.array([[1.0], [2.0], [3.0], [4.0]]))
     frame["lower"] = [0.8, 1.5, 2.5, np.nan]
