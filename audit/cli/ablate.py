@@ -169,8 +169,8 @@ def _show(found: CumulativeAblation) -> None:
 
     areas = found.areas[found.areas["reason"] == ""].sort_values("accuracy", ascending=False)
     click.echo(
-        f"{found.layer}: {found.n_units} units, {found.n_images} training images, "
-        f"{found.n_passes:.1f} forward passes"
+        f"{found.layer}: {found.n_units} units, {found.n_images} training images; "
+        f"{found.n_passes:.1f} forward passes, {found.n_tails:.0f} through what follows the layer"
     )
     click.echo("areas under the curves, by accuracy, with 95% intervals over images\n")
     start = found.curves.groupby("order").first()

@@ -48,6 +48,7 @@ class CumulativeAblation:
         explanation: Why, with numbers.
         n_passes: Images that went through the network, divided by those of the sample; a gradient
             counts as three.
+        n_tails: Masked outputs that went through what follows the layer, divided by the images.
         notes: What was done differently, in words.
     """
 
@@ -61,6 +62,7 @@ class CumulativeAblation:
     verdict: Word
     explanation: str
     n_passes: float
+    n_tails: float
     notes: tuple[str, ...] = ()
 
     def as_plain(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ def cumulative(
         verdict=word,
         explanation=sentence,
         n_passes=view.n_forwarded / n_images,
+        n_tails=found.n_tails,
         notes=(*view.notes, found.note) if found.note else tuple(view.notes),
     )
 

@@ -47,14 +47,14 @@ class Outcomes:
         correct: Shape (m, n): whether the highest score is the label's.
         losses: Shape (m, n): cross-entropy with the label, in nats.
         n_passes: Forward passes over the sample, counted at the first layer.
-        n_rows: Masked outputs that went through what follows the layer, divided by n.
+        n_tails: Masked outputs that went through what follows the layer, divided by n.
         note: Why masks were not stacked; "" where they were.
     """
 
     correct: Bool[np.ndarray, "m n"]
     losses: Float32[np.ndarray, "m n"]
     n_passes: float
-    n_rows: float
+    n_tails: float
     note: str
 
 

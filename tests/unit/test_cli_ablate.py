@@ -43,7 +43,7 @@ def test_ablate_command_shows_areas_with_intervals_and_reasons(folder):
     file, data = folder / "one.safetensors", ["--dataset", "digits", "--size", "1,32,32"]
     shown = run(file, "layer2", *data, *QUICK, *ORDERS)
     assert shown.exit_code == 0
-    assert shown.output.startswith("layer2: 48 units, 20 training images, ")
+    assert shown.output.startswith("layer2: 48 units, 20 training images; ")
     for order in ("apoz:highest", "apoz:lowest", "class_selectivity:lowest", "random"):
         [line] = [line for line in shown.output.splitlines() if line.startswith(f"{order} ")]
         assert line.count("[") == 2

@@ -390,6 +390,8 @@ def test_twenty_steps_of_512_units_take_few_passes_over_the_sample():
     # births, activations, gradients and all curves; one image more for the filters, five for tries
     assert n_passes == 4 + 6 / len(batch)
     assert found.n_passes == 6 + 5 / len(batch)  # a gradient counts as three
+    n_masks = 2 + 19 * (2 * 6 + 5)  # none and all once, the rest for each order and draw
+    assert n_masks - 19 < found.n_tails - 7 / len(batch) <= n_masks
 
 
 # Masks as torch.nn.utils.prune has them.
