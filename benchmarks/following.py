@@ -55,7 +55,10 @@ _DRAWS: Final = 5000
 
 
 class Setting(NamedTuple):
-    """A training whose cost is measured: images as random as they come, for time asks no more."""
+    """A training whose cost is measured: images as random as they come, for time asks no more.
+
+    Of an epoch of many images so many batches are run as take seconds, and their time is scaled.
+    """
 
     name: str
     model: str
@@ -63,14 +66,16 @@ class Setting(NamedTuple):
     side: int
     n_epochs: int
     budget: float | None
+    n_batches: int
 
 
 SETTINGS: Final = (
-    Setting("resnet18, 5,000 images of 32 × 32", "resnet18", 5000, 32, 3, None),
-    Setting("test_resnet, 4,000 images of 64 × 64", "test_resnet", 4000, 64, 5, None),
-    Setting("test_resnet, 323 images of 32 × 32", "test_resnet", 323, 32, 10, None),
-    Setting("the same, budget of 3%", "test_resnet", 323, 32, 60, 0.03),
+    Setting("resnet18, 50,000 images of 32 × 32", "resnet18", 50_000, 32, 3, None, 3),
+    Setting("test_resnet, 4,000 images of 64 × 64", "test_resnet", 4000, 64, 3, None, 4),
+    Setting("test_resnet, 323 images of 32 × 32", "test_resnet", 323, 32, 5, None, 6),
+    Setting("the same, budget of 3%", "test_resnet", 323, 32, 40, 0.03, 6),
 )
+_BATCH: Final = 64
 
 
 def all_trainings(folder: Path, n_epochs: int, seeds: int) -> pd.DataFrame:
@@ -181,61 +186,58 @@ def falls_together(trainings: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost(setting: Setting) -> dict[str, Any]:
-    """What following costs in one training: shares of processor and wall time."""
+    """What following costs in one training: shares of processor time."""
     with one_math_thread():
         torch.manual_seed(0)
         source = installed().model_source(setting.model)
         network = source.create(setting.model, {"num_classes": 10, "in_chans": 3}, False)
-        images = torch.randn(setting.n_images, 3, setting.side, setting.side)
-        labels = torch.arange(setting.n_images) % 10
+        images = torch.randn(400, 3, setting.side, setting.side)
+        labels = torch.arange(len(images)) % 10
         sample = FixedSample(images[:200], labels[:200].numpy())
         follower = Follower(network, sample, folder=None, budget=setting.budget)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
         training, looking = [], []
+        scale = -(-setting.n_images // _BATCH) / setting.n_batches
         for epoch in range(setting.n_epochs):
             network.train()
-            training.append(_timed(lambda: _one_epoch(network, optimizer, images, labels)))
+            batches = _timed(
+                lambda: _batches(network, optimizer, images, labels, setting.n_batches)
+            )
+            training.append(scale * batches)
             looking.append(_timed(lambda e=epoch: follower.after_epoch(e)))  # type: ignore[misc]
-    shares = [
-        look.processor / (train.processor + look.processor)
-        for train, look in zip(training, looking, strict=True)
-    ]
-    spent = [sum(t.processor for t in times) for times in (looking, training)]
+    shares = [look / (look + train) for train, look in zip(training, looking, strict=True)]
+    looks = sorted(looking)[-follower.table["epoch"].nunique() :]
+    print(f"measured {setting.name}", file=sys.stderr)
     return {
         "setting": setting.name,
         "epochs": setting.n_epochs,
-        "looks": len(follower.table["epoch"].unique()),
-        "epoch_seconds": statistics.median(t.processor for t in training),
-        "look_seconds": statistics.median(
-            t.processor for t in looking if t.processor > 0.2 * max(u.processor for u in looking)
-        ),
+        "looks": len(looks),
+        "epoch_seconds": statistics.median(training),
+        "look_seconds": statistics.median(looks),
         "median_share": statistics.median(shares),
-        "share_of_all": spent[0] / sum(spent),
+        "share_of_all": sum(looking) / (sum(looking) + sum(training)),
         "wall_share_of_all": follower.spent_share,
         "setup_seconds": follower.setup_seconds,
     }
 
 
-class _Times(NamedTuple):
-    processor: float
-    wall: float
-
-
-def _timed(call: Callable[[], object]) -> _Times:
-    """What a call takes."""
-    processor, wall = time.process_time(), time.perf_counter()
+def _timed(call: Callable[[], object]) -> float:
+    """Processor seconds of a call."""
+    started = time.process_time()
     call()
-    return _Times(time.process_time() - processor, time.perf_counter() - wall)
+    return time.process_time() - started
 
 
-def _one_epoch(
+def _batches(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     images: torch.Tensor,
     labels: torch.Tensor,
+    n_batches: int,
 ) -> None:
-    """One pass over the images, forward, backward and step."""
-    for batch in torch.split(torch.randperm(len(images)), 64):
+    """Some steps of training: forward, backward and step."""
+    for _ in range(n_batches):
+        batch = torch.randperm(len(images))[:_BATCH]
         loss = torch.nn.functional.cross_entropy(network(images[batch]), labels[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
