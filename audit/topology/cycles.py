@@ -90,6 +90,23 @@ def birth_cycle(feature_map: np.ndarray, preset: str = "paper") -> BirthCycle | 
     return BirthCycle(level, float(value), edges, _shortest_cycle(n, edges.tolist()))
 
 
+def cycle_pixels(feature_map: np.ndarray, cycle: BirthCycle) -> np.ndarray:
+    """The pixels of a map whose values are the weights of a cycle's edges.
+
+    Args:
+        feature_map: (n, n) array.
+        cycle: Of this map.
+
+    Returns:
+        (n, n) bool: for each edge {u, v} the larger of x[u, v] and x[v, u], the first if equal.
+    """
+    found = np.zeros(np.shape(feature_map), bool)
+    for u, v in zip(cycle.cycle, (*cycle.cycle[1:], cycle.cycle[0]), strict=True):
+        u, v = min(u, v), max(u, v)
+        found[(u, v) if feature_map[u, v] >= feature_map[v, u] else (v, u)] = True
+    return found
+
+
 def birth_hole(feature_map: np.ndarray) -> BirthHole | None:
     """The superlevel set at birth of one map in the cubical filtration, with the hole it encloses.
 

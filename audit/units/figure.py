@@ -9,7 +9,7 @@ import numpy as np
 
 from audit.arrays import NO_BIRTH
 from audit.measuring.examples import UnitExamples
-from audit.topology.cycles import birth_cycle, birth_hole, outline
+from audit.topology.cycles import birth_cycle, birth_hole, cycle_pixels, outline
 from audit.topology.entropy import feature_entropy
 from audit.topology.intervals import unit_interval
 from audit.units.canvas import FIRST, QUIET, SECOND, SMALL, new_figure
@@ -86,7 +86,7 @@ def unit_figure(examples: UnitExamples, confidence: float = 0.95) -> Figure:
     bar.set_label("activation", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL - 1)
     below = figure.add_subplot(grid[3, :n_columns])
-    _distribution(below, examples, confidence, round(16 * _TILE * n_columns))
+    _distribution(below, examples, confidence, round(17.5 * _TILE * n_columns))
     return figure
 
 
@@ -132,10 +132,7 @@ def _cycle(on_map: Axes, below: Axes, feature_map: np.ndarray) -> None:
     if cycle is None:
         _nothing(below, "no birth at\nlevels 2 to 51")
         return
-    marked = np.zeros(feature_map.shape, bool)
-    for u, v in zip(cycle.cycle, (*cycle.cycle[1:], cycle.cycle[0]), strict=True):
-        marked[(u, v) if feature_map[u, v] >= feature_map[v, u] else (v, u)] = True
-    _sides(on_map, marked)
+    _sides(on_map, cycle_pixels(feature_map, cycle))
     _graph(below, len(feature_map), cycle.edges, cycle.cycle)
     edges = f"{len(cycle.edges)} edges of weight ≥ {cycle.value:.3g}"
     below.set_xlabel(edges, fontsize=SMALL - 1)
