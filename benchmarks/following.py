@@ -216,7 +216,7 @@ def cost(setting: Setting) -> dict[str, Any]:
         "look_seconds": statistics.median(looks),
         "median_share": statistics.median(shares),
         "share_of_all": sum(looking) / (sum(looking) + sum(training)),
-        "wall_share_of_all": follower.spent_share,
+        "wall_share_of_all": follower.spent_share if scale <= 1 else float("nan"),
         "setup_seconds": follower.setup_seconds,
     }
 
