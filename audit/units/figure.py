@@ -225,7 +225,7 @@ def _distribution(axis: Axes, examples: UnitExamples, confidence: float, width: 
         words += "; ▲ shown above"
     axis.set_xlabel(words, fontsize=SMALL)
     for scale in (axis.xaxis, axis.yaxis):
-        scale.set_major_locator(MaxNLocator(integer=True))
+        scale.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _numbers(births: np.ndarray, confidence: float, width: int) -> str:
