@@ -429,6 +429,7 @@ def test_verdict_holds_where_entropy_is_best_of_all():
     )
     assert verdict.word == "holds"
     assert "not shown" not in verdict.sentence
+    assert "; the first less the last +0.385 [" in verdict.sentence
 
 
 def test_verdict_holds_weakly_where_a_rival_is_as_good():
