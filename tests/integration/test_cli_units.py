@@ -139,6 +139,7 @@ def test_a_report_shows_units_where_the_run_is_told_to_keep_them(
 ):
     out = tmp_path / "out"
     config = user / "audit.toml"
+    config.write_text(config.read_text().replace('[held_out]\ntable = "held_out.csv"\n', ""))
     monkeypatch.setattr("audit.runs.kept_examples._LEAST_RATE", 0.2)
     assert genaudit("run", config, "-o", out).code == 0
     assert not (out / "unit_examples.json").exists()
