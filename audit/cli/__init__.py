@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "fit-card": "audit.cli.fit_card",
     "zoo": "audit.cli.zoo",
     "units": "audit.cli.units",
+    "ablate": "audit.cli.ablate",
+    "trajectory": "audit.cli.trajectory",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
     "layers": "audit.cli.layers",

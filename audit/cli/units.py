@@ -12,6 +12,7 @@ from audit.cli.options import as_json, folder_argument
 if TYPE_CHECKING:
     import pandas as pd
 
+    from audit.topology import Filtration
     from audit.units.comparison import UnitComparison
 
 #: Why a test cannot tell, so many times for each question.
@@ -155,7 +156,7 @@ def _across(folder: Path, run: Any, given: dict[str, Any]) -> None:
     from audit.units.canvas import save_figure
 
     first, second = given["across"]
-    filtration = given["filtration"] or "clique"
+    filtration: Filtration = given["filtration"] or "clique"
     if given["match"] and given["layer"]:
         raise click.UsageError("--layer goes with --across, but not with --match")
     found = folder_comparison(

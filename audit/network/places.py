@@ -35,9 +35,27 @@ class Place:
         what = f"{self.path}:{self.function}" if self.function else self.path
         return what if self.call == 0 else f"{what}#{self.call + 1}"
 
+    @classmethod
+    def named(cls, name: str) -> Place:
+        """The place of a name.
 
-#: (where, tensors that were given, tensor that came out) → nothing.
-See: TypeAlias = Callable[[Place, tuple["Tensor", ...], "Tensor"], None]
+        Raises:
+            ValueError: What stands behind "#" is no number above 1.
+
+        Example:
+            >>> Place.named("layer1.0:relu#2")
+            Place(path='layer1.0', call=1, function='relu')
+        """
+        what, sign, number = name.partition("#")
+        if sign and (not number.isdecimal() or int(number) < 2):
+            raise ValueError(f"{name!r} has no number of a call behind '#'")
+        path, _, function = what.partition(":")
+        return cls(path, int(number) - 1 if sign else 0, function)
+
+
+#: (where, tensors that were given, tensor that came out) → what takes the place of the latter, or
+#: None: nothing does.
+See: TypeAlias = Callable[[Place, tuple["Tensor", ...], "Tensor"], "Tensor | None"]
 
 
 @contextlib.contextmanager
@@ -47,11 +65,13 @@ def watched(
     """Call `see` after each call of a module, or of a function, that returns a tensor.
 
     No hook outlives the block. Of functions, those are left out that one of torch's own layers
-    calls for itself. The network has to be plain Python (see `audit.network.plain`).
+    calls for itself. The network has to be plain Python (see `audit.network.plain`). Calls are
+    counted anew whenever the network itself is called.
 
     Args:
         module: The network.
-        see: See `See`. It may compute with tensors, unseen.
+        see: See `See`. It may compute with tensors, unseen. Where it returns one, the network goes
+            on with that in place of what came out.
         paths: Only these modules; every one of them where None.
         functions: Whether functions are watched too, which makes every call a little slower.
     """
@@ -76,7 +96,12 @@ class _Watcher(TorchFunctionMode):
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
         """Hooks on every module that has to be watched, for as long as the block lasts."""
-        handles = []
+
+        def begin(network: nn.Module, given: Any) -> None:
+            self._calls.clear()
+            self._running.clear()  # a pass that raised leaves something behind
+
+        handles = [self._modules[""].register_forward_pre_hook(begin)]
         for path, part in self._modules.items():
             wanted = self._paths is None or path in self._paths
             if self._functions:
@@ -97,11 +122,12 @@ class _Watcher(TorchFunctionMode):
         return before
 
     def _leave(self, path: str, wanted: bool) -> Callable[..., None]:
-        def after(part: nn.Module, given: Any, named: Mapping[str, Any], output: Any) -> None:
+        def after(part: nn.Module, given: Any, named: Mapping[str, Any], output: Any) -> Any:
             if self._functions:
                 self._running.pop()
             if wanted:
-                self._report(path, "", (*given, *named.values()), output)
+                return self._report(path, "", (*given, *named.values()), output)
+            return None
 
         return after
 
@@ -113,18 +139,19 @@ class _Watcher(TorchFunctionMode):
             path = self._running[-1] if self._running else ""
             name = _plain_name(function)
             if name and not _is_own_layer(self._modules[path]):
-                self._report(path, name, args, output)
+                instead = self._report(path, name, args, output)
+                return output if instead is None else instead
         return output
 
-    def _report(self, path: str, function: str, given: Any, output: Any) -> None:
-        """Count a call, and tell of it where a tensor came out."""
+    def _report(self, path: str, function: str, given: Any, output: Any) -> Tensor | None:
+        """Count a call, and tell of it where a tensor came out; what takes its place, if any."""
         call = self._calls[path, function] = self._calls.get((path, function), -1) + 1
         if not isinstance(output, torch.Tensor):
-            return
+            return None
         inputs = tuple(value for value in _flat(given) if isinstance(value, torch.Tensor))
         busy, self._busy = self._busy, True
         try:
-            self._see(Place(path, call, function), inputs, output)
+            return self._see(Place(path, call, function), inputs, output)
         finally:
             self._busy = busy
 

@@ -42,6 +42,28 @@ def plain(module: Any) -> nn.Module:
     return module
 
 
+def unwrapped(module: Any) -> nn.Module:
+    """The network inside wrappers such as `DataParallel`, as it is: what hooks are put on.
+
+    Raises:
+        CheckpointError: It is no network, or a part of it is compiled or TorchScript, which call no
+            hooks.
+    """
+    while isinstance(module, _WRAPPERS):
+        module = module.module
+    if not isinstance(module, nn.Module):
+        raise CheckpointError(f"a network must be a torch.nn.Module; found {type(module).__name__}")
+    for path, part in module.named_modules():
+        compiled = part.__dict__.get("_compiled_call_impl") is not None
+        if compiled or "_orig_mod" in part._modules or isinstance(part, torch.jit.ScriptModule):
+            kind = "TorchScript" if isinstance(part, torch.jit.ScriptModule) else "compiled"
+            raise CheckpointError(
+                f"{path or 'the network'} is {kind}, which passes over hooks; give the network as "
+                "it was before"
+            )
+    return module
+
+
 def frozen(module: nn.Module) -> nn.Module:
     """The network in eval mode, its parameters without gradients.
 

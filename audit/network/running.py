@@ -118,6 +118,16 @@ def batch_size_for(module: nn.Module, images: Tensor, device: str) -> int:
     return min(_LARGEST_BATCH[device], 1 << max(0, most.bit_length() - 1))
 
 
+def rows_within(n_bytes: int, device: str) -> int:
+    """How many images a part of a network may be given at a time, by the memory of activations.
+
+    Args:
+        n_bytes: Of the largest activation in that part of one image.
+        device: "cpu" or "cuda".
+    """
+    return max(1, _MOST_BYTES[device] // (4 * max(1, n_bytes)))
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the device or in the process.
 

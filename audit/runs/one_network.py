@@ -72,7 +72,7 @@ def training_images(
         ConfigError: No plugin of that name.
         DataError: The training set cannot be used.
     """
-    split, entry, options = _open(dataset, installed())
+    split, entry, options = open_dataset(dataset, installed())
     sample = draw_sample(split, images_per_class or None, seed, None, max_classes or None)
     return TrainingImages(split, entry, options, sample)
 
@@ -92,7 +92,7 @@ def images_of_class(
         ConfigError: No plugin or class of that name.
         DataError: The training set cannot be used.
     """
-    split, entry, options = _open(dataset, installed())
+    split, entry, options = open_dataset(dataset, installed())
     names = tuple(map(str, split.class_names))
     if class_name not in names:
         some = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
@@ -138,6 +138,8 @@ def network_view(
     batch_size: int = 64,
     device: str = "auto",
     seed: int = 0,
+    class_order: Sequence[str] = (),
+    base: Path | None = None,
 ) -> Iterator[CheckpointView]:
     """The view of one network on these images; what it keeps is gone when it closes.
 
@@ -152,6 +154,10 @@ def network_view(
         batch_size: Images per forward pass.
         device: "auto", "cpu" or "cuda".
         seed: Of all that is drawn.
+        class_order: Names of the classes in the order of the head's outputs; none: as the training
+            set has them.
+        base: The folder that relative paths in the model and its arguments start from; None: the
+            working folder.
 
     Raises:
         ConfigError: A name that is unknown, or a module that no model source recognises and for
@@ -164,11 +170,12 @@ def network_view(
     if network is None:
         source = registry.model_source(config.model)
     else:
-        source = _in_memory(network, registry)
+        source = source_in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
+    base = base or Path.cwd()
     if weights is None and config.pretrained:
-        located = source.located(config.model, config.model_args, Path.cwd())
+        located = source.located(config.model, config.model_args, base)
         weights = source.weights_file(*located)
     subject = Subject(
         name=config.name or config.model,
@@ -179,7 +186,7 @@ def network_view(
         weights=weights,
         weights_digest=content_digest(weights) if weights else "",
         which=config.which,
-        base=Path.cwd(),
+        base=base,
         data_source=Provided(images.entry.name if images.entry else "", ""),
         dataset_options=images.options,
         dataset_locations=images.entry.locations if images.entry else (),
@@ -189,6 +196,7 @@ def network_view(
         batch_size=batch_size,
         device=resolve_device(device),
         seed=seed,
+        class_order=tuple(class_order),
     )
     with tempfile.TemporaryDirectory() as folder, one_math_thread(), all_of_float32():
         yield CheckpointView(subject, Store(Path(folder)), wanted, registry, images.split)
@@ -243,8 +251,13 @@ def _plain_copy(given: object) -> nn.Module | None:
     return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
 
 
-def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of this network; the source that recognises it prepares its images."""
+def source_in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of this network; the source that recognises it prepares its images.
+
+    Args:
+        network: As plain Python, or TorchScript.
+        registry: Where the source that recognises it is looked up.
+    """
     known = registry.recognised_source(network)
     return ModelEntry(
         name="memory",
@@ -266,10 +279,23 @@ def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
     )
 
 
-def _open(
+def open_dataset(
     dataset: Dataset, registry: Registry
 ) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
-    """(training split, what reads it, options)."""
+    """The training images that a user names or hands over.
+
+    Args:
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads.
+        registry: Where datasets are looked up.
+
+    Returns:
+        The split, what reads it (None for an open split), and its options.
+
+    Raises:
+        ConfigError: A name or option that is unknown, or an object that no plugin reads.
+        DataError: The dataset cannot be used.
+    """
     if isinstance(dataset, ImageSplit):
         return dataset, None, {}
     if isinstance(dataset, str):

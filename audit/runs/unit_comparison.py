@@ -99,7 +99,7 @@ def compare_units(
     """
     import pandas as pd
 
-    asked = {
+    asked: dict[str, Any] = {
         "level": level,
         "least_rate": least_rate,
         "n_permutations": n_permutations,

@@ -129,7 +129,8 @@ def compare_layers(
         why = _incomparable(own, other)
         for found, table in zip(asked_of, rows, strict=True):
             table += [head | (_without_test(row, why) if why else row) for row in found]
-    tables = judged(*(pd.DataFrame(found) for found in rows), level)
+    over, within, ordered, matched = (pd.DataFrame(found) for found in rows)
+    tables = judged(over, within, ordered, matched, level)
     return UnitComparison(
         names=names,
         level=level,
@@ -160,14 +161,16 @@ def state_shares(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     for which, table in (("first", first), ("second", second)):
         if "status" in table:
             by = [table["layer"].astype(str), table["status"].astype(str)]
-            share = pd.crosstab(*by, normalize="index")
+            share = pd.crosstab(by[0], by[1], normalize="index")
             share = share.reindex(list(dict.fromkeys(by[0])))
             shares.append(share.reset_index().assign(network=which))
     if not shares:
         return pd.DataFrame()
     found = pd.concat(shares, ignore_index=True).fillna(0.0)
     found.columns.name = None
-    return found[["network", "layer", *(c for c in found if c not in ("network", "layer"))]]
+    first_columns = ["network", "layer"]
+    others = [column for column in found.columns if column not in first_columns]
+    return found.reindex(columns=[*first_columns, *others])
 
 
 def _incomparable(own: LayerUnits, other: LayerUnits) -> str:

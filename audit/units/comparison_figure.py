@@ -144,8 +144,9 @@ def _classes(axis: Axes, comparison: UnitComparison) -> None:
     low, high = axis.get_ylim()
     axis.set_ylim(low, high + 0.22 * (high - low))
     axis.margins(x=0.12)
-    for put, name in zip((axis.set_xlabel, axis.set_ylabel), comparison.names, strict=True):
-        put(f"mean feature entropy (nats)\n{_short_name(name)}", fontsize=SMALL)
+    across, up = (f"mean feature entropy (nats)\n{_short_name(n)}" for n in comparison.names)
+    axis.set_xlabel(across, fontsize=SMALL)
+    axis.set_ylabel(up, fontsize=SMALL)
 
 
 def _name_points(axis: Axes, points: np.ndarray, names: Iterable[str]) -> None:

@@ -175,13 +175,14 @@ def _graph(axis: Axes, n: int, edges: np.ndarray, cycle: tuple[int, ...]) -> Non
     )
     around = places[[*cycle, cycle[0]]]
     axis.plot(*around.T, color=SECOND, linewidth=1.8)
-    axis.scatter(*places.T, s=5, color=QUIET, zorder=3)
-    axis.scatter(*places[list(cycle)].T, s=16, color=SECOND, zorder=4)
+    axis.scatter(places[:, 0], places[:, 1], s=5, color=QUIET, zorder=3)
+    axis.scatter(around[:, 0], around[:, 1], s=16, color=SECOND, zorder=4)
     shown = range(n) if n <= 16 else cycle
     for vertex in shown:
         inside = vertex in cycle
         axis.text(
-            *(places[vertex] * 1.2),
+            1.2 * places[vertex, 0],
+            1.2 * places[vertex, 1],
             str(vertex),
             ha="center",
             va="center",
@@ -195,6 +196,8 @@ def _graph(axis: Axes, n: int, edges: np.ndarray, cycle: tuple[int, ...]) -> Non
 
 def _distribution(axis: Axes, examples: UnitExamples, confidence: float, width: int) -> None:
     """Images per birth level over the whole sample of the class, and the numbers they come to."""
+    from matplotlib.ticker import MaxNLocator
+
     births = examples.births
     born = births[births != NO_BIRTH]
     axis.set_title(_numbers(births, confidence, width), fontsize=SMALL, loc="left")
@@ -222,7 +225,7 @@ def _distribution(axis: Axes, examples: UnitExamples, confidence: float, width: 
         words += "; ▲ shown above"
     axis.set_xlabel(words, fontsize=SMALL)
     for scale in (axis.xaxis, axis.yaxis):
-        scale.get_major_locator().set_params(integer=True)
+        scale.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _numbers(births: np.ndarray, confidence: float, width: int) -> str:

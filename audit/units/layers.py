@@ -69,8 +69,8 @@ def layers_of(
         raise DataError(f"a unit table has columns {', '.join(_NEEDED)}; missing: {missing}")
     for name in ("checkpoint", "filtration"):
         if name in table and table[name].nunique() > 1:
-            found = ", ".join(map(str, table[name].unique()))
-            raise DataError(f"a unit table of one {name} is needed; found {found}")
+            several = ", ".join(map(str, table[name].unique()))
+            raise DataError(f"a unit table of one {name} is needed; found {several}")
     sizes = table.attrs.get(SIZES) or {} if sizes is None else sizes
     classes = pd.Index(list(class_names))
     found = []
@@ -88,7 +88,9 @@ def layers_of(
                 size=None if size is None else (int(size[0]), int(size[1])),
                 entropy=wide["feature_entropy"].to_numpy(),
                 rate=wide["effective_rate"].to_numpy(),
-                n_images=np.nan_to_num(wide["n_images"].max(axis=1).to_numpy()).astype(np.int64),
+                n_images=np.nan_to_num(
+                    pd.DataFrame(wide["n_images"]).max(axis=1).to_numpy()
+                ).astype(np.int64),
             )
         )
     return found

@@ -226,6 +226,6 @@ def _put(frame: pd.DataFrame, columns: dict[str, np.ndarray]) -> None:
         again = (status == STATUS_NAMES[OK]) & (columns["repeats"] != REPEATS_NONE)
         frame["status"] = status.where(~again, REDUNDANT)
         frame["repeats"] = columns["repeats"]
-    for name in ("shuffled_z", "labels_z", "random_z"):
-        if name in columns:
-            frame[name] = columns[name]
+    for score in ("shuffled_z", "labels_z", "random_z"):
+        if score in columns:
+            frame[score] = columns[score]

@@ -53,6 +53,11 @@ class Reading:
         return grid.permute(0, 3, 1, 2)
 
     @property
+    def unit_axis(self) -> int:
+        """The axis of the tensor that counts units."""
+        return 1 if self.layout == "NCHW" else -1
+
+    @property
     def description(self) -> str:
         """Such as "NLC, 1 prefix token"."""
         if self.layout == "tokens":
