@@ -71,42 +71,49 @@ def command(folder: Path, **given: Any) -> None:
     Intervals, z-scores, matches and figures open the networks again; what the store holds of them
     is not computed again.
     """
-    from audit.runs.config import RunOptions
-
     if given["match"] and not given["across"]:
         raise click.UsageError("--match goes with --across")
-    options: dict[str, Any] = {"device": given["device"], "progress": False}
-    if given["cache"] is not None:
-        options["cache"] = given["cache"]
-    run = RunOptions(**options)
     if given["across"]:
-        _across(folder, run, given)
+        _across(folder, given)
     elif given["plot"]:
-        _plot(folder, run, given)
+        _plot(folder, given)
     else:
-        _table(folder, run, given)
+        _table(folder, given)
 
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """Which units the options choose."""
-    from audit.runs.folder_units import CHOICES
+    from audit.folder.unit_rows import CHOICES
 
     return {column: given[column] for column in CHOICES}
 
 
-def _table(folder: Path, run: Any, given: dict[str, Any]) -> None:
+def _run_options(given: dict[str, Any]) -> RunOptions:
+    """Where the store lies, and the device."""
+    from audit.runs.config import RunOptions
+
+    options: dict[str, Any] = {"device": given["device"], "progress": False}
+    if given["cache"] is not None:
+        options["cache"] = given["cache"]
+    return RunOptions(**options)
+
+
+def _table(folder: Path, given: dict[str, Any]) -> None:
     """Print units, or their ranks."""
     from audit.cli.show import print_json, rows_of
-    from audit.runs.folder_units import folder_standing, folder_units
-    from audit.units.order import rank_units
+    from audit.folder.unit_rows import folder_units
 
     chosen, rows = _chosen(given), given["rows"]
     if given["nulls"] or given["intervals"]:
-        table = folder_standing(folder, given["nulls"], run, **chosen)
+        from audit.runs.folder_units import folder_standing
+
+        table = folder_standing(folder, given["nulls"], _run_options(given), **chosen)
     else:
         table = folder_units(folder, **chosen)
     notes = table.attrs.get("notes", [])
     if given["rank"]:
+        from audit.units.order import rank_units
+
         table = rank_units(table, given["rank"], given["min_rate"])
         table = table[table["rank"].notna()].drop(columns="unranked")
         groups = [
@@ -149,7 +156,7 @@ def _print(table: pd.DataFrame, rows: int) -> None:
     print_table(table.drop(columns=same), rows)
 
 
-def _across(folder: Path, run: Any, given: dict[str, Any]) -> None:
+def _across(folder: Path, given: dict[str, Any]) -> None:
     """Compare two checkpoints, and draw it where a file is named."""
     from audit.cli.show import print_json
     from audit.runs.folder_units import folder_comparison
@@ -160,7 +167,7 @@ def _across(folder: Path, run: Any, given: dict[str, Any]) -> None:
     if given["match"] and given["layer"]:
         raise click.UsageError("--layer goes with --across, but not with --match")
     found = folder_comparison(
-        folder, first, second, filtration, given["match"], run, given["layer"]
+        folder, first, second, filtration, given["match"], _run_options(given), given["layer"]
     )
     if given["as_json"]:
         print_json(found.to_dict())
@@ -199,11 +206,11 @@ def _print_comparison(found: UnitComparison, filtration: str, rows: int) -> None
         )
 
 
-def _plot(folder: Path, run: Any, given: dict[str, Any]) -> None:
+def _plot(folder: Path, given: dict[str, Any]) -> None:
     """Draw one unit."""
     from audit.runs.folder_units import folder_figure
     from audit.units.canvas import save_figure
 
-    figure = folder_figure(folder, given["images"], run, **_chosen(given))
+    figure = folder_figure(folder, given["images"], _run_options(given), **_chosen(given))
     save_figure(figure, given["plot"])
     click.echo(f"Figure: {given['plot']}")

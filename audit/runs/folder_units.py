@@ -1,15 +1,16 @@
-"""The units of an audit that lies in an output folder: read, looked at closely, compared, drawn."""
+"""The units of an audit that lies in an output folder: looked at closely, compared, drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.errors import ConfigError, DataError, unknown_name
-from audit.folder.record import UNITS, read_run
+from audit.errors import ConfigError
+from audit.folder.record import read_run
+from audit.folder.unit_rows import CHOICES, chosen_units, folder_units
 from audit.measuring.examples import Pick, unit_examples
 from audit.measuring.view import Wanted
 from audit.runs.config import RunOptions
@@ -24,56 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from audit.topology import Filtration
-
-#: Columns that a choice of units may be made by, and what they are called in a message.
-CHOICES: Final[Mapping[str, str]] = {
-    "checkpoint": "checkpoint",
-    "filtration": "filtration",
-    "layer": "layer",
-    "unit": "unit",
-    "class_name": "class",
-}
-
-
-def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
-    """The unit table of an output folder, or the rows that are chosen.
-
-    Args:
-        folder: The output folder.
-        **chosen: Column of `CHOICES` → its value; None chooses all.
-
-    Raises:
-        DataError: No unit was measured.
-        ConfigError: A value that no row has.
-    """
-    path = folder / UNITS
-    if not path.exists():
-        raise DataError(f"{path} does not exist: no unit was measured; `genaudit measure` does it")
-    return chosen_units(pd.read_parquet(path), **chosen)
-
-
-def chosen_units(table: pd.DataFrame, **chosen: str | int | None) -> pd.DataFrame:
-    """The rows of a unit table that are chosen.
-
-    Args:
-        table: Of units.
-        **chosen: Column of `CHOICES` → its value; None chooses all.
-
-    Raises:
-        ConfigError: A value that none of the rows has.
-    """
-    for column, value in chosen.items():
-        if value is None:
-            continue
-        known = table[column].unique()
-        if value not in set(known):
-            words = [str(one) for one in known]
-            some = ", ".join(words[:12]) + (" …" if len(words) > 12 else "")
-            if column == "unit" and len(words):
-                some = f"{min(known)} to {max(known)}"
-            raise unknown_name(CHOICES[column], str(value), words, f"there are {some}")
-        table = table[table[column] == value]
-    return table
 
 
 def folder_standing(
