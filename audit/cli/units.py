@@ -12,6 +12,7 @@ from audit.cli.options import as_json, folder_argument
 if TYPE_CHECKING:
     import pandas as pd
 
+    from audit.runs.config import RunOptions
     from audit.topology import Filtration
     from audit.units.comparison import UnitComparison
 
