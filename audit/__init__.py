@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from audit.arrays import NO_BIRTH as NO_BIRTH
     from audit.correlation import correlate as correlate
     from audit.errors import AuditError as AuditError
+    from audit.following import Follower as Follower
     from audit.plugin import AuditResult as AuditResult
     from audit.plugin.listing import list_measures as list_measures
     from audit.plugin.listing import list_plugins as list_plugins
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from audit.ranking import select as select
     from audit.runs.ablation_table import cumulative_ablation as cumulative_ablation
     from audit.runs.pipeline import run as run
+    from audit.runs.unit_comparison import compare_units as compare_units
+    from audit.runs.unit_figure import plot_unit as plot_unit
     from audit.runs.unit_table import unit_table as unit_table
     from audit.topology import birth_levels as birth_levels
     from audit.topology.entropy import feature_entropy as feature_entropy
     from audit.units.ablation import ablate as ablate
+    from audit.units.order import rank_units as rank_units
 
 __version__ = "0.1.0"
 
@@ -33,14 +37,18 @@ _HOME = {
     "NO_BIRTH": "audit.arrays",
     "feature_entropy": "audit.topology.entropy",
     "unit_table": "audit.runs.unit_table",
-    "ablate": "audit.units.ablation",
-    "cumulative_ablation": "audit.runs.ablation_table",
     "run": "audit.runs.pipeline",
     "AuditResult": "audit.plugin",
+    "ablate": "audit.units.ablation",
+    "cumulative_ablation": "audit.runs.ablation_table",
+    "rank_units": "audit.units.order",
+    "compare_units": "audit.runs.unit_comparison",
+    "plot_unit": "audit.runs.unit_figure",
     "correlate": "audit.correlation",
     "statistics": "audit.statistics",
     "GeneralizationRanker": "audit.ranking",
     "select": "audit.ranking",
+    "Follower": "audit.following",
     "list_plugins": "audit.plugin.listing",
     "list_measures": "audit.plugin.listing",
     "AuditError": "audit.errors",

@@ -26,9 +26,9 @@ from audit.files import write_atomically
 from audit.plugin import MeasureEntry
 from audit.plugin.registry import installed
 from audit.zoo.table import ZooTable
-from benchmarks.findings import DATE, RESULTS, ROOT, ZOOS
-from benchmarks.findings_columns import MAIN
-from benchmarks.findings_words import (
+from benchmarks.findings.columns import MAIN
+from benchmarks.findings.page import DATE, RESULTS, ROOT, ZOOS
+from benchmarks.findings.words import (
     MIN_COVERAGE,
     NONE,
     code,

@@ -87,7 +87,8 @@ def card_for(zoo: ZooTable, zoos: Mapping[str, ZooTable]) -> Card:
             for table in tables.values()
         )
     ]
-    return fit_card(tables, whole, name=f"all but {zoo.source}")
+    sources = {name: z.source for name, z in others.items()}
+    return fit_card(tables, whole, name=f"all but {zoo.source}", sources=sources)
 
 
 def prepared(zoo: ZooTable, zoos: Mapping[str, ZooTable]) -> Prepared:

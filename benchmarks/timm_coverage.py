@@ -97,7 +97,9 @@ def covered(architecture: str) -> dict[str, Any]:
             shape = [reading.units, reading.height, reading.width]
             layer = {"name": spec.name, "layout": reading.layout, "shape": shape}
             row["layers"].append({**layer, "prefix": reading.prefix})
-        units = unit_table(module, Crops(), filtration="cubical", images_per_class=1)
+        units = unit_table(
+            module, Crops(), filtration="cubical", images_per_class=1, confidence=None
+        )
         row["units"] = int(units.groupby("class_name").size().iloc[0])
         row["status"] = "ok"
     except AuditError as error:

@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "zoo": "audit.cli.zoo",
     "reproduce": "audit.cli.reproduce",
     "units": "audit.cli.units",
+    "ablate": "audit.cli.ablate",
+    "trajectory": "audit.cli.trajectory",
     "measures": "audit.cli.measures",
     "models": "audit.cli.models",
     "layers": "audit.cli.layers",

@@ -3,5 +3,5 @@
 - `record`: `run.json` and the names of the files. `currency`: whether a table is up to date.
 - `tables`: the measures table. `columns`: which measure a column belongs to, and if it is judged.
 - `csv_files`: the one reader and writer of CSV. `cells`: files of people as they are written.
-- `result`: the tables, read back.
+- `result`: the tables, read back. `unit_rows`: rows of the unit table.
 """

@@ -17,6 +17,7 @@ ACCURACIES: Final = "accuracies.csv"
 CORRELATIONS: Final = "correlations.csv"
 RANKING: Final = "ranking.csv"
 RUN: Final = "run.json"
+UNIT_EXAMPLES: Final = "unit_examples.json"
 
 
 def read_run(folder: Path) -> dict[str, Any]:

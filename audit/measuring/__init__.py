@@ -7,5 +7,5 @@
 - `task`: all that is computed of one checkpoint, in whatever process.
 - `class_order`: which output of a network's head means which class. `doubt`: whether a network
   looks untrained on its own training images, and why that may be.
-- `rows`: what is kept of it, and as rows of tables.
+- `examples`: a few images beside the maps of a unit. `rows`: what is kept, and as rows of tables.
 """

@@ -254,6 +254,15 @@ class CheckpointView(NetworkView):
         """A few images, decoded without the rest of their batch."""
         return self._prepared().rows(0, min(n_images, len(self.labels)), self._load).to(self.device)
 
+    def images_of(self, rows: Sequence[int]) -> Tensor:
+        """Some images of the sample, prepared as the network expects them, on the device.
+
+        Args:
+            rows: Their positions in the sample; one at least.
+        """
+        prepared = self._prepared()
+        return torch.cat([prepared.rows(row, row + 1, self._load) for row in rows]).to(self.device)
+
     def evidence(self) -> dict[str, Any]:
         """What speaks for or against the network being run as it was trained; kept like a pass."""
         part = f"evidence/{DOUBT_VERSION}"
@@ -268,10 +277,9 @@ class CheckpointView(NetworkView):
         """The evidence, from a few images that are evenly spread over the sample."""
         n_images = len(self.labels)
         rows = np.unique(np.linspace(0, n_images - 1, min(N_IMAGES, n_images)).round().astype(int))
-        prepared = self._prepared()
-        few = torch.cat([prepared.rows(row, row + 1, self._load) for row in rows.tolist()])
         declared, n_classes = self._declared(), len(self.class_names)
-        return gather(self.module, few.to(self.device), self.data_config, declared, n_classes)
+        few = self.images_of(rows.tolist())
+        return gather(self.module, few, self.data_config, declared, n_classes)
 
     def refusal(self, error: Exception) -> CheckpointError | None:
         """Why a pass failed, if the network takes images of another size; see `_sizes`."""

@@ -101,7 +101,10 @@ class _Watcher(TorchFunctionMode):
             self._calls.clear()
             self._running.clear()  # a pass that raised leaves something behind
 
-        handles = [self._modules[""].register_forward_pre_hook(begin)]
+        network = self._modules[""]
+        handles = []
+        if not isinstance(network, torch.jit.ScriptModule):  # TorchScript takes no hooks
+            handles.append(network.register_forward_pre_hook(begin))
         for path, part in self._modules.items():
             wanted = self._paths is None or path in self._paths
             if self._functions:

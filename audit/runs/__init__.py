@@ -7,7 +7,10 @@
 - `study`: a configuration resolved, before the first network is loaded.
 - `pipeline`: `audit.run`. `reports`: the last stage alone.
 - `forecast`: what a run would do. `one_network`: a network and a sample, opened without a
-  configuration; `unit_table`: its units.
+  configuration; `unit_table`, `unit_comparison`, `unit_figure`: its units, beside another's, looked
+  at; `ablation_table`: what it is without them.
+- `reopened`: checkpoints of an output folder, opened again; `folder_units`: their units.
+  `kept_examples`: a few units that reports show.
 - `layer_table`: the layers of an architecture, and what they cost. `invariance_table`: which
   changes of a network move which measures.
 

@@ -10,6 +10,7 @@ import torch
 
 from audit.errors import ConfigError, unknown_name
 from audit.plugin.registry import installed
+from audit.runs.checkpoints import expand_checkpoints
 from audit.runs.class_orders import ClassOrders
 from audit.runs.config import AuditConfig, DatasetConfig
 from audit.runs.one_network import (
@@ -19,10 +20,11 @@ from audit.runs.one_network import (
     network_view,
     training_images,
 )
+from audit.runs.training_set import located_options
 from audit.topology import FILTRATIONS, Filtration
+from audit.units.ablation_orders import chosen_orders
 from audit.units.cumulative import CumulativeAblation, cumulative
 from audit.units.importance import wanted_by
-from audit.units.orders import chosen_orders
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,3 +163,36 @@ def _order_of_classes(
     )
     weights = Path(config.weights).expanduser() if config.weights else None
     return ClassOrders(about, names).of(config, weights, source)[0]
+
+
+def of_configuration(path: Path, checkpoint: str) -> dict[str, Any]:
+    """What an `audit.toml` says of one of its checkpoints, as arguments of `cumulative_ablation`.
+
+    Args:
+        path: The configuration.
+        checkpoint: The checkpoint's name, or the path of its file.
+
+    Raises:
+        ConfigError: The configuration cannot be used, or has no such checkpoint.
+    """
+    config = AuditConfig.read(path)
+    expanded = expand_checkpoints(config)
+    file = Path(checkpoint).expanduser().absolute()
+    found = {found.name: found for found in expanded}
+    by_file = {found.path.absolute(): found.name for found in expanded if found.path is not None}
+    name = by_file.get(file, checkpoint)
+    if name not in found:
+        raise unknown_name("checkpoint", checkpoint, found)
+    _, entry, weights = found[name]
+    dataset = installed().dataset(config.dataset.name)
+    section = entry.model_copy(update={"weights": str(weights) if weights else None, "name": name})
+    return {
+        "checkpoint_or_module": section,
+        "dataset": {"name": dataset.name, **located_options(config, dataset)},
+        "transform": config.dataset.transform,
+        "class_order": config.dataset.class_order if entry.class_order is None else None,
+        "images_per_class": config.measures.images_per_class,
+        "max_classes": config.measures.max_classes,
+        "seed": config.seed,
+        "base": config.base,
+    }

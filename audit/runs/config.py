@@ -196,12 +196,15 @@ class ReportsConfig(BaseModel):
 
     Attributes:
         include: Names of reporters; None: those that write by default.
+        unit_examples: Whether images and maps of a few units of the first checkpoint are kept for
+            reports to show. The output folder and its reports then hold training images.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
 
     include: tuple[str, ...] | None = None
+    unit_examples: bool = Field(default=False, strict=True)
 
     @property
     def options(self) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from audit.runs.study import resolve_device
 from audit.store import Store
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
     from torch.export import ExportedProgram
 
@@ -55,27 +55,6 @@ class TrainingImages(NamedTuple):
     options: Mapping[str, Any]
     sample: Sample
 
-    def of_class(self, class_name: str) -> TrainingImages:
-        """The same images of one class alone; labels keep their numbers.
-
-        Raises:
-            ConfigError: No image of such a class is looked at.
-        """
-        sample = self.sample
-        if class_name not in sample.images_of_class:
-            known = list(sample.images_of_class)
-            raise unknown_name("class", class_name, known, f"there are {', '.join(known[:12])}")
-        rows = np.flatnonzero(sample.labels == sample.class_names.index(class_name))
-        words = json.dumps([sample.fingerprint, class_name])
-        part = dataclasses.replace(
-            sample,
-            indices=sample.indices[rows],
-            labels=sample.labels[rows],
-            sample_ids=tuple(sample.sample_ids[row] for row in rows),
-            fingerprint=hashlib.sha256(words.encode()).hexdigest(),
-        )
-        return self._replace(sample=part)
-
 
 def training_images(
     dataset: Dataset, images_per_class: int, seed: int, max_classes: int = 0
@@ -93,9 +72,59 @@ def training_images(
         ConfigError: No plugin of that name.
         DataError: The training set cannot be used.
     """
-    split, entry, options = _open(dataset, installed())
+    split, entry, options = open_dataset(dataset, installed())
     sample = draw_sample(split, images_per_class or None, seed, None, max_classes or None)
     return TrainingImages(split, entry, options, sample)
+
+
+def images_of_class(
+    dataset: Dataset, class_name: str, images_per_class: int, seed: int
+) -> TrainingImages:
+    """The same images of one class alone; those of other classes are not even read.
+
+    Args:
+        dataset: As `training_images`.
+        class_name: The class.
+        images_per_class: How many images; 0 means all.
+        seed: Of the choice.
+
+    Raises:
+        ConfigError: No plugin or class of that name.
+        DataError: The training set cannot be used.
+    """
+    split, entry, options = open_dataset(dataset, installed())
+    names = tuple(map(str, split.class_names))
+    if class_name not in names:
+        some = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
+        raise unknown_name("class", class_name, names, f"there are {some}")
+    one = _OneClass(split, names.index(class_name))
+    drawn = draw_sample(one, images_per_class or None, seed)
+    sample = dataclasses.replace(
+        drawn,
+        indices=one.members[drawn.indices],
+        labels=np.full(len(drawn.labels), names.index(class_name), np.int64),
+        class_names=names,
+    )
+    return TrainingImages(split, entry, options, sample)
+
+
+class _OneClass(ImageSplit):
+    """The images of a split that are of one class."""
+
+    def __init__(self, split: ImageSplit, label: int) -> None:
+        self.members = np.flatnonzero(np.asarray(split.labels) == label)
+        self.class_names = (split.class_names[label],)
+        self.labels = np.zeros(len(self.members), np.int64)
+        self.sample_ids = tuple(split.sample_ids[member] for member in self.members)
+        self._split = split
+
+    def digest(self, index: int) -> str:
+        """As of the whole split."""
+        return self._split.digest(int(self.members[index]))
+
+    def load(self, index: int) -> Image.Image:
+        """As of the whole split."""
+        return self._split.load(int(self.members[index]))
 
 
 @contextlib.contextmanager
@@ -141,7 +170,7 @@ def network_view(
     if network is None:
         source = registry.model_source(config.model)
     else:
-        source = _in_memory(network, registry)
+        source = source_in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
     weights = Path(config.weights).expanduser() if config.weights else None
     base = base or Path.cwd()
@@ -222,8 +251,13 @@ def _plain_copy(given: object) -> nn.Module | None:
     return plain(copy.deepcopy(given)) if isinstance(given, torch.nn.Module) else None
 
 
-def _in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
-    """A source of this network; the source that recognises it prepares its images."""
+def source_in_memory(network: nn.Module, registry: Registry) -> ModelEntry:
+    """A source of this network; the source that recognises it prepares its images.
+
+    Args:
+        network: As plain Python, or TorchScript.
+        registry: Where the source that recognises it is looked up.
+    """
     known = registry.recognised_source(network)
     return ModelEntry(
         name="memory",
@@ -245,10 +279,23 @@ def _unrecognised(network: nn.Module, args: Mapping[str, Any]) -> DataConfig:
     )
 
 
-def _open(
+def open_dataset(
     dataset: Dataset, registry: Registry
 ) -> tuple[ImageSplit, DatasetEntry | None, dict[str, Any]]:
-    """(training split, what reads it, options)."""
+    """The training images that a user names or hands over.
+
+    Args:
+        dataset: Name of a dataset plugin; or a mapping of `name` and options; or an open split;
+            or an object that a plugin reads.
+        registry: Where datasets are looked up.
+
+    Returns:
+        The split, what reads it (None for an open split), and its options.
+
+    Raises:
+        ConfigError: A name or option that is unknown, or an object that no plugin reads.
+        DataError: The dataset cannot be used.
+    """
     if isinstance(dataset, ImageSplit):
         return dataset, None, {}
     if isinstance(dataset, str):

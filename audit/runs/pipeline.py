@@ -34,6 +34,7 @@ from audit.plugin import AuditResult
 from audit.plugin.registry import installed
 from audit.ranking.stage import rank_folder
 from audit.runs.config import AuditConfig, RunOptions
+from audit.runs.kept_examples import keep_examples
 from audit.runs.reports import report_folder
 from audit.runs.study import Study, describe, resolve
 
@@ -87,6 +88,8 @@ def run(
         correlate_folder(folder)
     if audited:
         rank_folder(folder, study.config.card, abstain=study.config.ranking.abstain)
+    if study.config.reports.unit_examples:
+        keep_examples(study)
     return report_folder(folder, study.reporters)
 
 

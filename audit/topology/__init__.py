@@ -13,6 +13,7 @@ Public modules, in the order in which data flows:
 - `profile`: where in depth a quantity arises.
 - `nulls`, `shuffled`: feature entropy against chance, and births of shuffled maps taken on a pass.
 - `units`: the unit table.
+- `cycles`: where a birth lies: the cycle, the hole.
 - `diagrams`: whole persistence diagrams and Betti curves.
 
 Modules that begin with an underscore are this folder's own: `_clique` and `_cubical` define the two

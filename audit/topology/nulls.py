@@ -1,8 +1,10 @@
-"""What feature entropy would be by chance: of maps whose pixels are shuffled, of random weights.
+"""What feature entropy would be by chance: of shuffled maps, shuffled labels, random weights.
 
 A shuffled map has the values of the map and none of its shape. A unit whose feature entropy lies
 below that of its shuffled maps meets the class with a common spatial pattern; one that does not
-shows no more than its values, however low the number.
+shows no more than its values, however low the number. Images drawn without regard to the class
+have the unit's maps and nothing in common: a unit whose feature entropy for a class lies below
+theirs has a pattern of that class, and not one that it shows to every image.
 """
 
 from __future__ import annotations
@@ -148,6 +150,74 @@ def against_random_units(trained: np.ndarray, random: np.ndarray) -> float:
     if not len(trained) or len(random) < 2 or (random == random[0]).all():
         return float("nan")
     return float((trained.mean() - random.mean()) / random.std(ddof=1))
+
+
+def against_labels(
+    birth_levels: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int,
+    generator: np.random.Generator,
+    n_draws: int = 100,
+) -> NullScores:
+    """How far feature entropy of a class lies from that of as many images of any class.
+
+    z = (H − m) / (s √(1 + 1/k)), m and s over k draws, without replacement and from the whole
+    sample, of as many images as the class has. H and its null have one number of images, so that
+    the bias of the plug-in number is much the same in both.
+
+    Args:
+        birth_levels: (n, u) integers, from 1, or `NO_BIRTH`.
+        labels: (n,) integers in [0, n_classes).
+        n_classes: Number of classes.
+        generator: Of the draws.
+        n_draws: Their number k.
+
+    Returns:
+        `NullScores` of arrays (n_classes, u); z is NaN for all pairs of a sample of one class.
+
+    Raises:
+        DataError: Shapes that do not fit, or a label outside the range.
+
+    Example:
+        >>> births = np.repeat([[2, 3], [5, 3], [8, 7], [9, 7]], 5, axis=0)
+        >>> labels = np.repeat([0, 0, 1, 1], 5)
+        >>> z = against_labels(births, labels, 2, np.random.default_rng(0)).z
+        >>> (z < -2).tolist()
+        [[True, True], [True, True]]
+    """
+    births, labels = checked_pair(birth_levels, labels, n_classes)
+    real = feature_entropy_by_class(births, labels, n_classes).feature_entropy
+    counts = np.bincount(labels, minlength=n_classes)
+    mean, sd = np.full((2, *real.shape), np.nan)
+    for size in np.unique(counts[counts > 0]):
+        drawn = [generator.permutation(len(labels))[:size] for _ in range(n_draws)]
+        moments = _moments(np.stack(list(resampled_entropy(births, drawn))))
+        mean[counts == size], sd[counts == size] = moments
+    z = np.divide(real - mean, sd, out=np.full(real.shape, np.nan), where=sd > 0)
+    return NullScores(z / np.sqrt(1 + 1 / n_draws), real, mean, sd)
+
+
+def against_each_random(trained: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """How far each trained unit lies from the random units of its layer, in their deviations.
+
+    Args:
+        trained: (c, u) feature entropy by class.
+        random: (c, v) the same of units with random weights, on the same images.
+
+    Returns:
+        (c, u): (number − mean of random) / standard deviation of random; NaN where the unit has no
+        number, or fewer than two random ones of that class have, or those do not differ.
+
+    Example:
+        >>> against_each_random(np.array([[1.0, np.nan]]), np.array([[2.0, 4.0]])).round(4)
+        array([[-1.4142,     nan]])
+    """
+    found = np.full(trained.shape, np.nan)
+    for of_class, (numbers, others) in enumerate(zip(trained, random, strict=True)):
+        known = others[np.isfinite(others)]
+        if len(known) > 1 and not (known == known[0]).all():
+            found[of_class] = (numbers - known.mean()) / known.std(ddof=1)
+    return found
 
 
 def _moments(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
+from scipy.stats import t as student
 
 from audit.topology.agreement import birth_ranks
 
 #: Pairs of permuted units whose correlation is averaged, at least.
 _CHANCE_PAIRS: Final = 20_000
+#: Rank correlation, of either sign, from which on one unit repeats another.
+REPEATS_FROM: Final = 0.9
+#: On fewer images Student's t says too little of how far ρ goes by chance.
+_LEAST_IMAGES: Final = 20
 
 
 class Redundancy(NamedTuple):
@@ -67,6 +73,63 @@ def redundancy(birth_levels: np.ndarray, generator: np.random.Generator) -> Redu
     expected = 1 / (n - 1)
     excess = max(0.0, float((correlations**2 - expected).sum()) / (1 - expected))
     return Redundancy(float(np.abs(correlations).mean()) - chance, chance, k / (k + excess), k)
+
+
+def repeated_units(
+    birth_levels: np.ndarray, least: float = REPEATS_FROM, level: float = 0.05
+) -> np.ndarray:
+    """Which units repeat an earlier one of their layer.
+
+    Units are gone through by their number. One whose births correlate with those of a unit that was
+    kept, |ρ| ≥ r, repeats the one it correlates with most; the others are kept. r is `least` or,
+    where images are few, what any of the k (k − 1) / 2 pairs of independent units reaches with
+    probability `level` at most (Student's t, Bonferroni). A unit with so few births that its ranks
+    could fall in fewer than k (k − 1) / (2 `level`) ways is compared with none, and on fewer than
+    20 images no unit is.
+
+    Args:
+        birth_levels: (n, u) integers, from 1, or `NO_BIRTH`, over images of all classes.
+        least: Absolute Spearman's ρ, in (0, 1].
+        level: Probability of a single wrong word in the layer, in (0, 1).
+
+    Returns:
+        (u,) integers: the number of the unit that is repeated, or −1.
+
+    Example:
+        >>> births = np.random.default_rng(0).integers(1, 30, (40, 3))
+        >>> births[:, 2] = births[:, 0] + 1
+        >>> repeated_units(births).tolist()
+        [-1, -1, 0]
+    """
+    ranks = birth_ranks(birth_levels)
+    n, n_units = ranks.shape
+    found = np.full(n_units, -1)
+    n_pairs = max(1, n_units * (n_units - 1) // 2)
+    told = np.flatnonzero(_log_arrangements(ranks) >= np.log(n_pairs / level)) if n else found[:0]
+    if n < _LEAST_IMAGES or len(told) < 2:
+        return found
+    t = student.isf(level / n_pairs / 2, n - 2)
+    threshold = max(least, t / np.sqrt(t**2 + n - 2))
+    standard = _unit_length(ranks[:, told])
+    sizes = np.abs(standard.T @ standard)
+    sizes[sizes < threshold - 1e-12] = 0.0
+    kept = np.ones(len(told), bool)
+    for position in range(1, len(told)):
+        earlier = sizes[position, :position] * kept[:position]
+        if earlier.any():
+            kept[position] = False
+            found[told[position]] = told[int(earlier.argmax())]
+    return found
+
+
+def _log_arrangements(ranks: np.ndarray) -> np.ndarray:
+    """Logarithm of the number of orders in which each unit's ranks can fall, shape (u,)."""
+    ordered = np.sort(ranks, axis=0)
+    total = np.full(ranks.shape[1], gammaln(len(ranks) + 1))
+    for unit, column in enumerate(ordered.T):
+        counts = np.diff(np.flatnonzero(np.diff(column, prepend=-1)), append=len(column))
+        total[unit] -= gammaln(counts + 1).sum()
+    return total
 
 
 def _unit_length(ranks: np.ndarray) -> np.ndarray:

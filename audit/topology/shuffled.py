@@ -126,22 +126,3 @@ class ShuffledBirths:
             generator.permutation(height * width) for _ in range(SHUFFLES)
         ]
         return np.stack(orders)
-
-
-def sampled_scores(
-    layers: Sequence[LayerBirths], labels: np.ndarray, shuffled: ShuffledBirths
-) -> np.ndarray:
-    """Z of every (layer, unit, class), in the order of the rows of `sampled_unit_frame`.
-
-    Args:
-        layers: Births of the whole sample, from shallow to deep.
-        labels: (n,) integers: the class of each image.
-        shuffled: Of the same layers.
-
-    Returns:
-        (rows,) in standard deviations; NaN as `NullScores.z`.
-    """
-    present = np.unique(labels)
-    n_classes = int(labels.max(initial=-1)) + 1
-    found = [shuffled.scores(layer, n_classes).z[present].T.ravel() for layer in layers]
-    return np.concatenate([np.empty(0), *found])

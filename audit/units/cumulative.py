@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64
 
-from audit.errors import ConfigError, UnavailableError
+from audit.errors import ConfigError, UnavailableError, quoted
+from audit.units.ablation_orders import Order, put_in_order
 from audit.units.curves import (
     Plan,
     Resampled,
@@ -20,7 +21,6 @@ from audit.units.curves import (
 )
 from audit.units.importance import UnitEvidence
 from audit.units.masked import outcomes
-from audit.units.orders import Order, rank_units
 from audit.units.verdict import Word, judge
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class CumulativeAblation:
         explanation: Why, with numbers.
         n_passes: Images that went through the network, divided by those of the sample; a gradient
             counts as three.
+        n_tails: Masked outputs that went through what follows the layer, divided by the images.
         notes: What was done differently, in words.
     """
 
@@ -61,6 +62,7 @@ class CumulativeAblation:
     verdict: Word
     explanation: str
     n_passes: float
+    n_tails: float
     notes: tuple[str, ...] = ()
 
     def as_plain(self) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def cumulative(
     spec = _one_layer(view)
     n_units, n_images = spec.reading.units, len(view.labels)
     ties = view.generator("ablation/ties").random(n_units)
-    ranked = rank_units(orders, UnitEvidence(view, spec, filtration), n_draws, ties)
+    ranked = put_in_order(orders, UnitEvidence(view, spec, filtration), n_draws, ties)
     if all(one.reason for one in ranked):
         reasons = dict.fromkeys(one.reason for one in ranked)
         raise UnavailableError(
@@ -131,6 +133,7 @@ def cumulative(
         verdict=word,
         explanation=sentence,
         n_passes=view.n_forwarded / n_images,
+        n_tails=found.n_tails,
         notes=(*view.notes, found.note) if found.note else tuple(view.notes),
     )
 
@@ -143,6 +146,8 @@ def _one_layer(view: NetworkView) -> LayerSpec:
     """
     specs = view.specs()
     if len(specs) > 1:
-        listed = ", ".join(spec.name for spec in specs)
-        raise ConfigError(f"the units of one layer are ablated at a time; name one of {listed}")
+        raise ConfigError(
+            "the units of one layer are ablated at a time; name one of "
+            + quoted(spec.name for spec in specs)
+        )
     return specs[0]

@@ -14,10 +14,10 @@ import pandas as pd
 from jaxtyping import Int64
 
 from audit.statistics.resampling import bootstrap_weights, interval
-from audit.units.orders import Ranked
+from audit.units.ablation_orders import Ranked
 
 if TYPE_CHECKING:
-    from audit.units.cumulative import Outcomes
+    from audit.units.masked import Outcomes
 
 #: Bootstrap samples whose weights are held at a time.
 _BLOCK: Final = 100

@@ -39,7 +39,7 @@ class UnitEvidence:
     """What is known of the units of one layer; each part is computed when it is first asked for.
 
     Args:
-        view: The network and its training sample.
+        view: The network and its training sample, with one layer.
         spec: The layer.
         filtration: Whose births are taken.
 
@@ -64,30 +64,24 @@ class UnitEvidence:
 
     @functools.cached_property
     def births(self) -> LayerBirths:
-        """Births of every unit on every image.
+        """Births of every unit on every image; the view has this layer alone.
 
         Raises:
             UnavailableError: The filtration is not defined for maps of this shape.
         """
-        for births in self._view.births(self._filtration):
-            if births.layer == self._spec.name:
-                return births
-        height, width = self._spec.reading.height, self._spec.reading.width
-        raise UnavailableError(
-            f"the {self._filtration} filtration is not defined for maps of {height} × {width} "
-            "pixels; take the cubical one"
-        )
+        return next(iter(self._view.births(self._filtration)))
 
     @functools.cached_property
     def class_means(self) -> Float[np.ndarray, "c u"]:
         """Mean activation over positions and the images of each class."""
         sums = self._view.reduced(ActivationSums)
-        return sums.by_class[np.unique(self._view.labels)] / np.bincount(self.labels)[:, None]
+        present = sums.by_class[np.unique(self._view.labels)]
+        return np.asarray(present / np.bincount(self.labels)[:, None])
 
     @functools.cached_property
     def means(self) -> Values:
         """Mean activation over positions and images."""
-        return self._view.reduced(ActivationSums).by_class.sum(0) / len(self.labels)
+        return np.asarray(self._view.reduced(ActivationSums).by_class.sum(0) / len(self.labels))
 
     @functools.cached_property
     def zero_rates(self) -> Values:
@@ -237,7 +231,7 @@ def class_selectivity(evidence: UnitEvidence) -> Values:
     rest = (means.sum(0) - most) / (len(means) - 1)
     defined = (means >= 0).all(0) & (most > 0)
     undefined = np.full(len(most), np.nan)
-    return np.divide(most - rest, most + rest, out=undefined, where=defined)
+    return np.asarray(np.divide(most - rest, most + rest, out=undefined, where=defined))
 
 
 @criterion(

@@ -47,14 +47,14 @@ class Outcomes:
         correct: Shape (m, n): whether the highest score is the label's.
         losses: Shape (m, n): cross-entropy with the label, in nats.
         n_passes: Forward passes over the sample, counted at the first layer.
-        n_rows: Masked outputs that went through what follows the layer, divided by n.
+        n_tails: Masked outputs that went through what follows the layer, divided by n.
         note: Why masks were not stacked; "" where they were.
     """
 
     correct: Bool[np.ndarray, "m n"]
     losses: Float32[np.ndarray, "m n"]
     n_passes: float
-    n_rows: float
+    n_tails: float
     note: str
 
 
@@ -134,7 +134,7 @@ class _Masked:
                 self._try_stacking(images)
                 fit = max(1, self._rows // len(self._masks))
                 size = len(images) if self._note else min(len(images), fit)
-            yield from zip(images.split(size), labels.split(size), strict=True)
+            yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
     def _scores(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Position of the first of some masks, and scores under these, shape (k, b, c)."""
@@ -173,9 +173,8 @@ class _Masked:
     def _try_stacking(self, images: Tensor) -> None:
         """Learn whether masks can be stacked, and how many fit, from one image."""
         few = images[:1]
-        self._rows = min(
-            _MOST_ROWS[self._view.device], max(1, int(self._rows_that_fit(few) * self._share))
-        )
+        fit = int(self._rows_that_fit(few) * self._share)
+        self._rows = max(1, min(_MOST_ROWS[self._view.device], fit))
         middle = self._masks[len(self._masks) // 2]
         some = torch.stack([self._masks[0], middle, self._masks[-1]])
         apart = torch.stack([self._one(few, mask) for mask in some])

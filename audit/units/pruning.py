@@ -124,7 +124,7 @@ def _n_units(part: nn.Module) -> int:
     """Units of a module that has weights for each of them; 0 for any other."""
     if isinstance(part, Writer):
         return n_outputs(part)
-    weight = getattr(part, "weight", None)
+    weight: Any = getattr(part, "weight", None)
     one_each = isinstance(part, _NORMS) and weight is not None and weight.ndim == 1
     return len(weight) if one_each else 0
 

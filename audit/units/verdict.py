@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from audit.units.orders import Order
+from audit.units.ablation_orders import Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,11 +69,11 @@ def judge(
     if reason:
         return Verdict("undefined", reason)
     gentle, harsh = claimed[True], claimed[False]
-    lower = differences.set_index(["order", "other"])["accuracy_lower"]
-    known = [name for name, why in by_name["reason"].items() if not why]
+    by_pair = differences.set_index(["order", "other"])
+    known = [str(name) for name, why in by_name["reason"].items() if not why]
 
     def hurts_less(one: str, other: str) -> bool:
-        return bool(lower[one, other] > 0)
+        return bool(by_pair["accuracy_lower"][one, other] > 0)
 
     drawn = [order.name for order in orders if order.criterion.drawn and order.name in known]
     rivals = [name for name in known if name not in (gentle, harsh)]
@@ -84,6 +84,7 @@ def judge(
     if hurts_less(gentle, harsh) and between:
         word = "holds weakly" if as_gentle or as_harsh else "holds"
     parts = [", ".join(_area(by_name, name) for name in (gentle, *drawn, harsh))]
+    parts.append(f"the first less the last {_with_interval(by_pair.loc[(gentle, harsh)], '+')}")
     if as_gentle:
         parts.append(f"not shown to hurt more than {gentle}: {', '.join(as_gentle)}")
     if as_harsh:
@@ -93,6 +94,10 @@ def judge(
 
 def _area(by_name: pd.DataFrame, name: str) -> str:
     """The area of an order with its interval."""
-    row = by_name.loc[name]
-    low, high = row["accuracy_lower"], row["accuracy_upper"]
-    return f"{name} {row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{name} {_with_interval(by_name.loc[name])}"
+
+
+def _with_interval(row: Any, sign: str = "") -> str:
+    """A number of accuracy and its interval, with a sign in any case where one is given."""
+    number, low, high = (row[f"accuracy{end}"] for end in ("", "_lower", "_upper"))
+    return f"{number:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

@@ -20,7 +20,10 @@ from audit.zoo.train_zoo import train_zoo
 #: The card that ranks.
 CARD: Final = "default"
 #: Ranked as if no accuracy were known; the known ones then say how good the ranking was.
-_RANKING: Final = f'[ranking]\ncard = "{CARD}"    # rank by it, and use no accuracy\n'
+_RANKING: Final = (
+    f'[ranking]\ncard = "{CARD}"    # rank by it, and use no accuracy\n'
+    "[reports]\nunit_examples = true    # show a few units, with training images, in the report\n"
+)
 
 
 def demo(options: RunOptions, task: Task | None = None) -> AuditResult:

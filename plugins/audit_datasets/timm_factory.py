@@ -7,6 +7,7 @@ missing. Here the training split is asked for by name, and each of the three is 
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -124,12 +125,25 @@ def _open(name: str, root: Path, split: str, args: Mapping[str, Any], class_map:
     return FilesSplit(root, paths, labels, classes, {})
 
 
+def adopt(given: Any) -> Mapping[str, Any] | None:
+    """Options for the arguments of timm's `train.py`, as its `args.yaml` keeps them."""
+    root = getattr(given, "data_dir", None) or getattr(given, "data", None)
+    if not isinstance(given, argparse.Namespace) or not root:
+        return None
+    options = {"root": root, "dataset": getattr(given, "dataset", None) or ""}
+    for option, argument in (("split", "train_split"), ("class_map", "class_map")):
+        if getattr(given, argument, None):
+            options[option] = getattr(given, argument)
+    return options
+
+
 DATASETS = (
     DatasetEntry(
         name="timm",
         summary="what timm's dataset factory opens for training, behind the split guard",
         version="1",
         open=open_split,
+        adopt=adopt,
         options=OPTIONS,
         locations=LOCATIONS,
     ),

@@ -149,6 +149,5 @@ MEASURES = (
             Part(name="agreement", summary="same class as the image as it is, labels not used"),
         ),
         reducers=(StronglyAltered,),
-        default=False,
     ),
 )

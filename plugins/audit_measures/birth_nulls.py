@@ -24,7 +24,7 @@ from audit.topology import birth_levels
 from audit.topology.entropy import feature_entropy_by_class
 from audit.topology.nulls import LEVEL, against_random_units
 from audit.topology.shuffled import ShuffledBirths, chosen_images
-from audit_measures._fresh_weights import fresh_network
+from audit.transforms import fresh_network
 from audit_measures._layer_parts import declared_parts, layer_parts
 
 if TYPE_CHECKING:
@@ -182,11 +182,11 @@ def _levels(maps: Tensor, filtration: Filtration, layer: Layer) -> np.ndarray:
 def random_weights_null(view: TrainView, filtration: Filtration) -> dict[str, Value | float]:
     """Z of trained units' mean feature entropy against units with random weights; 0 is chance.
 
-    The architecture is drawn anew (`_fresh_weights`), the same for every checkpoint of a run, and
-    shown a fifth of the sample, 50 images at least, evenly spaced over some classes. For each
-    layer, z = (mean of the trained units − mean of the random ones) / standard deviation of the
-    random ones, each unit's number the mean of H/ε over the classes for which it is born, on the
-    same images. Negative: training lowered it.
+    The architecture is drawn anew (`audit.transforms.fresh`), the same for every checkpoint of a
+    run, and shown a fifth of the sample, 50 images at least, evenly spaced over some classes. For
+    each layer, z = (mean of the trained units − mean of the random ones) / standard deviation of
+    the random ones, each unit's number the mean of H/ε over the classes for which it is born, on
+    the same images. Negative: training lowered it.
 
     Args:
         view: The network and its training sample.

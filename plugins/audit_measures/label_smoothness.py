@@ -124,6 +124,5 @@ MEASURES = (
         ),
         features=True,
         reducers=(PooledMaps,),
-        default=False,
     ),
 )

@@ -253,9 +253,11 @@ MEASURES = (
         summary="share of predictions that the nearest class mean gives too",
         compute=nearest_mean_agreement,
         version="1",
-        direction="none",
+        direction="higher",
         invariance="layer-uniform",
         cost="forward",
+        claim="own: it rises with held-out accuracy on every zoo of benchmarks/zoos "
+        "(docs/findings.md)",
         formula="share of images with argmax f(x) = argmin |h - mu_c|",
         weakness="Near 1 for every network that fits its training set well.",
         needs="penultimate features",
@@ -263,6 +265,5 @@ MEASURES = (
         unit="share of images",
         parts=(Part(name="clearance", summary="how much nearer the predicted class's mean is"),),
         features=True,
-        default=False,
     ),
 )

@@ -27,6 +27,7 @@ from audit_reports.provenance import provenance
 from audit_reports.ranked import ranked
 from audit_reports.scatters import scatters
 from audit_reports.tables import Tables
+from audit_reports.units import units
 
 FILE_NAME: Final = "report.html"
 #: The heading unless another is given.
@@ -69,6 +70,7 @@ def render(result: AuditResult, title: str = TITLE) -> str:
         belief=belief(tables),
         scatters=scatters(tables),
         depth=depth(tables),
+        units=units(tables, result.output),
         everything=everything(tables),
         provenance=provenance(tables),
     )

@@ -10,12 +10,13 @@ from scipy import stats
 
 from audit import statistics
 from audit.zoo.table import ZooTable, write_zoo_table
-from benchmarks import familywise, findings, pooling, zoo_statistics
-from benchmarks.findings_figures import write_figures
-from benchmarks.findings_layers import at_depth
-from benchmarks.findings_overview import ceiling
-from benchmarks.findings_votes import left_out_votes, pool_of
-from benchmarks.findings_words import direction_said, learned, number, span
+from benchmarks import familywise, pooling, zoo_statistics
+from benchmarks.findings import page as findings
+from benchmarks.findings.figures import write_figures
+from benchmarks.findings.layers import at_depth
+from benchmarks.findings.overview import ceiling
+from benchmarks.findings.votes import left_out_votes, pool_of
+from benchmarks.findings.words import direction_said, learned, number, span
 
 COLUMNS = {
     "parameters": "higher",

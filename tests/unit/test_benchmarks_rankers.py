@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from audit.ranking.scores import ZooScores, known_zoo, normal_scores
-from benchmarks.ranker_agreement import dawid_skene, kemeny, spectral
-from benchmarks.ranker_judging import judge, nested
-from benchmarks.ranker_zoos import Columns
-from benchmarks.rankers import by_source, candidates, grid
+from benchmarks.rankers.agreement import dawid_skene, kemeny, spectral
+from benchmarks.rankers.judging import judge, nested
+from benchmarks.rankers.table import by_source, candidates, grid
+from benchmarks.rankers.zoos import Columns
 
 N = 24
 SKILL = np.array([1.5, 1.0, -1.0, 0.0, 0.0])

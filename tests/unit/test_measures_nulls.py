@@ -14,8 +14,8 @@ from audit.errors import UnavailableError
 from audit.plugin import Layer
 from audit.topology import birth_levels
 from audit.topology.entropy import feature_entropy_by_class
+from audit.transforms import fresh_network
 from audit_measures import birth_nulls, corrected_entropy, matched_resolution
-from audit_measures._fresh_weights import fresh_network
 from audit_measures.matched_resolution import common_grid
 
 CORRECTED, MATCHED, NULLS = (

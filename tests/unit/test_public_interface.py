@@ -12,7 +12,7 @@ import audit
 NAMES = {
     *("birth_levels", "NO_BIRTH", "feature_entropy", "unit_table", "run", "AuditResult"),
     *("correlate", "statistics", "GeneralizationRanker", "list_plugins", "list_measures"),
-    *("AuditError", "__version__"),
+    *("AuditError", "Follower", "__version__"),
 }
 
 

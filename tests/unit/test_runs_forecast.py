@@ -51,7 +51,7 @@ def test_forecast_tries_one_network_of_each_layout_in_a_child(plan):
     assert plan["n_checkpoints"] == 6
     assert plan["n_cached"] == 0
     assert plan["n_tried"] == 2
-    assert plan["passes"] == 2.7
+    assert plan["passes"] == 4.45
     assert set(plan["refused"]) == {"broken", "misfit"}
     assert "is neither safetensors nor a torch.save archive" in plan["refused"]["broken"]
     assert "fc.bias is 7 in the file, 10 in the model" in plan["refused"]["misfit"]

@@ -10,6 +10,8 @@ from audit.topology import LayerBirths, birth_levels
 from audit.topology.entropy import feature_entropy
 from audit.topology.nulls import (
     LEVEL,
+    against_each_random,
+    against_labels,
     against_random_units,
     against_shuffled,
     shuffled_births,
@@ -162,3 +164,41 @@ def test_nulls_refuse_what_does_not_fit(call, message):
     with pytest.raises(DataError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_labels_null_is_the_formula_on_draws_of_as_many_images():
+    random = np.random.default_rng(5)
+    births, labels = random.integers(2, 9, (30, 4)), np.repeat([0, 1, 3], [5, 10, 15])
+    found = against_labels(births, labels, 4, generator(), n_draws=400)
+    draws = [
+        feature_entropy(births[random.permutation(30)[:10]]).feature_entropy for _ in range(4000)
+    ]
+    np.testing.assert_allclose(found.null_mean[1], np.mean(draws, axis=0), rtol=0.02)
+    np.testing.assert_allclose(found.null_sd[1], np.std(draws, axis=0), rtol=0.15)
+    z = (found.feature_entropy - found.null_mean) / found.null_sd / np.sqrt(1 + 1 / 400)
+    np.testing.assert_allclose(found.z, z)
+    assert np.isnan(found.z[2]).all()
+
+
+def test_labels_without_a_pattern_of_their_own_are_at_chance():
+    random = np.random.default_rng(6)
+    births, labels = random.poisson(6, (200, 300)) + 2, np.repeat(np.arange(4), 50)
+    z = against_labels(births, labels, 4, generator()).z
+    assert abs(z.mean()) < 0.1
+    assert (z < LEVEL).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_pattern_that_every_image_shows_is_no_class_s_own():
+    births = np.repeat(np.arange(2, 12), 8)[:, None]
+    labels = np.arange(80) % 4
+    assert abs(against_labels(births, labels, 4, generator()).z).max() < 3
+    own = np.where(labels == 2, 4, births[:, 0])[:, None]
+    assert against_labels(own, labels, 4, generator()).z[2] < -5
+    assert np.isnan(against_labels(births, np.zeros(80, int), 1, generator()).z).all()
+
+
+def test_each_unit_is_set_against_random_units_of_its_class():
+    trained = np.array([[1.0, 2.0], [1.0, np.nan], [3.0, 3.0]])
+    random = np.array([[2.0, 4.0, np.nan], [5.0, 6.0, 7.0], [2.0, np.nan, np.nan]])
+    expected = [[-2 / np.sqrt(2), -1 / np.sqrt(2)], [-5, np.nan], [np.nan, np.nan]]
+    np.testing.assert_allclose(against_each_random(trained, random), expected)

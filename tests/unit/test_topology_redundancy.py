@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from audit.topology.redundancy import redundancy
+from audit.topology.redundancy import redundancy, repeated_units
 
 
 def draws():
@@ -72,3 +72,28 @@ def test_units_with_one_birth_do_not_count_and_one_unit_has_no_redundancy():
     assert np.isnan(redundancy(births, draws())[:3]).all()
     assert redundancy(births, draws()).n_units == 1
     assert redundancy(np.zeros((0, 4), int), draws()).n_units == 0
+
+
+def test_a_unit_repeats_the_earlier_one_it_is_most_like_of_either_sign():
+    births = draws().integers(1, 40, (60, 6))
+    births[:, 3] = births[:, 1] * 3  # the same order
+    births[:, 4] = 100 - births[:, 0]  # the opposite order
+    births[:, 5] = births[:, 3]
+    assert repeated_units(births).tolist() == [-1, -1, -1, 1, 0, 1]
+
+
+def test_independent_units_repeat_none_but_with_a_small_probability():
+    random = np.random.default_rng(4)
+    wrong = 0
+    for _ in range(60):
+        births = random.integers(2, 12, (40, 80))
+        births[random.random((40, 80)) > 0.3] = -1
+        wrong += (repeated_units(births) >= 0).any()
+    assert wrong <= 8  # of 60 at 5%: above it with probability 0.2%
+
+
+def test_units_that_are_hardly_born_are_not_compared():
+    births = np.full((100, 200), -1)
+    births[7] = 5  # all born on one image: equal ranks, of which there are a hundred only
+    assert (repeated_units(births) == -1).all()
+    assert (repeated_units(draws().integers(1, 9, (10, 1)).repeat(3, 1)) == -1).all()

@@ -1,0 +1,62 @@
+"""The unit table of an output folder, and the rows of it that are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from audit.errors import DataError, unknown_name
+from audit.folder.record import UNITS
+
+#: Columns that a choice of units may be made by, and what they are called in a message.
+CHOICES: Final[Mapping[str, str]] = {
+    "checkpoint": "checkpoint",
+    "filtration": "filtration",
+    "layer": "layer",
+    "unit": "unit",
+    "class_name": "class",
+}
+
+
+def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
+    """The unit table of an output folder, or the rows that are chosen.
+
+    Args:
+        folder: The output folder.
+        **chosen: Column of `CHOICES` → its value; None chooses all.
+
+    Raises:
+        DataError: No unit was measured.
+        ConfigError: A value that no row has.
+    """
+    path = folder / UNITS
+    if not path.exists():
+        raise DataError(f"{path} does not exist: no unit was measured; `genaudit measure` does it")
+    return chosen_units(pd.read_parquet(path), **chosen)
+
+
+def chosen_units(table: pd.DataFrame, **chosen: str | int | None) -> pd.DataFrame:
+    """The rows of a unit table that are chosen.
+
+    Args:
+        table: Of units.
+        **chosen: Column of `CHOICES` → its value; None chooses all.
+
+    Raises:
+        ConfigError: A value that none of the rows has.
+    """
+    for column, value in chosen.items():
+        if value is None:
+            continue
+        known = table[column].unique()
+        if value not in set(known):
+            words = [str(one) for one in known]
+            some = ", ".join(words[:12]) + (" …" if len(words) > 12 else "")
+            if column == "unit" and len(words):
+                some = f"{min(known)} to {max(known)}"
+            raise unknown_name(CHOICES[column], str(value), words, f"there are {some}")
+        table = table[table[column] == value]
+    return table

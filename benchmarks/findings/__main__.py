@@ -1,0 +1,5 @@
+"""Run: python -m benchmarks.findings."""
+
+from benchmarks.findings.page import main
+
+main()

@@ -1,0 +1,5 @@
+"""Run: python -m benchmarks.rankers."""
+
+from benchmarks.rankers.table import main
+
+main()
