@@ -15,9 +15,9 @@ import numpy as np
 from audit.reproduction import figures
 from audit.reproduction.case import FILTRATION, Case
 from audit.reproduction.claim import Claim, Found, Quantity, Record
+from audit.units.ablation_orders import chosen_orders
 from audit.units.cumulative import CumulativeAblation, cumulative
 from audit.units.importance import CRITERIA, wanted_by
-from audit.units.orders import chosen_orders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
