@@ -186,13 +186,15 @@ def _print_outcome(outcome: Outcome) -> None:
         for quantity in claim.judged:
             cells = [_number(verdict.estimates[quantity.name], quantity) for verdict in rows]
             texts[quantity.heading] = cells
-        texts["verdict"] = [f"{v.word}: {v.sentence}" for v in rows]
+        texts["verdict"] = [v.word for v in rows]
         print_columns(texts, len(rows), left=("", "verdict"))
+        for verdict in rows:
+            click.echo(f"  {_where(verdict)}: {verdict.sentence}")
         beside = [q for q in claim.quantities if q.role == "beside"]
         estimates = outcome.overall.estimates
         for quantity in beside:
             value = _number(estimates[quantity.name], quantity)
-            click.echo(f"  beside: {quantity.meaning}: {value}")
+            click.echo(f"  beside: {quantity.heading}, {quantity.meaning}: {value}")
     for note in outcome.notes:
         click.echo(f"  no numbers of {note}")
 

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ENTROPY: Final = "feature_entropy"
-_RIVALS: Final = ("l1_norm", "apoz", "mean_activation")
+#: The last one says what an order that sees the labels can do: without it, an order that spares
+#: nothing might only say that no unit of the layer matters.
+_RIVALS: Final = ("l1_norm", "apoz", "mean_activation", "taylor")
+#: Orders of feature entropy, and chance: drawn as full lines with the range over seeds.
+_FULL_LINES: Final = 3
 #: The order that is drawn.
 _CHANCE: Final = next(name for name, one in CRITERIA.items() if one.drawn)
 
@@ -114,10 +118,10 @@ def _ablation_curves(records: Sequence[Record], orders: Mapping[str, str]) -> Fi
                 continue
             share = np.asarray(known[0]["share"])
             accuracy = np.array([curve["accuracy"] for curve in known])
-            style = "-" if number < 3 else "--"
+            style = "-" if number < _FULL_LINES else "--"
             colour = figures.COLOURS[number]
             one.plot(share, accuracy.mean(0), style, color=colour, linewidth=1.3, label=words)
-            if number < 3:
+            if number < _FULL_LINES:
                 one.fill_between(
                     share, accuracy.min(0), accuracy.max(0), color=colour, alpha=0.15, linewidth=0
                 )
@@ -132,7 +136,7 @@ CLAIM: Final = Claim(
     name="ablation",
     statement="ablating units of highest feature entropy first hurts accuracy least, of lowest "
     "first most",
-    version="1",
+    version="2",
     gather=gather,
     draw=draw,
     quantities=(
