@@ -46,7 +46,7 @@ def save(figure: Figure, path: Path) -> None:
 
     with matplotlib.rc_context({"svg.hashsalt": "genaudit"}):
         metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=150, metadata=metadata)
+        figure.savefig(path, dpi=150, metadata=metadata, bbox_inches="tight")
 
 
 def panels(n_rows: int, n_columns: int, size: tuple[float, float] = PANEL) -> tuple[Figure, Any]:
