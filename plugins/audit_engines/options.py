@@ -46,7 +46,7 @@ class Limits:
 
     def oversize(self) -> MeasureError:
         """The outcome of a task whose process held too much; it is not tried again."""
-        size = ByteSize(self.memory or 0).human_readable(separator=" ")
+        size = ByteSize(self.memory or 0).human_readable()
         return MeasureError(
             f"it held more than {size}, the memory limit per checkpoint; raise "
             "--checkpoint-memory, lower batch_size in [measures], or leave the checkpoint out"
