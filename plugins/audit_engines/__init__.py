@@ -16,5 +16,7 @@ def genaudit_engines() -> list[EngineEntry]:
             version="1",
             run=local.run,
             options=local.OPTIONS,
+            watched=True,
+            n_devices=local.n_devices,
         )
     ]
