@@ -181,10 +181,11 @@ def measure(study: Study) -> pd.DataFrame:
 
 
 def kept_rows(study: Study) -> dict[str, Entry]:
-    """Checkpoint → all its rows, where the store has them: one read for each checkpoint."""
+    """Checkpoint → all its rows, where the store has them: one read for each that has."""
     planned, filtrations = _planned(study)
-    entries = {s.name: study.store.get(s.row_key(planned, filtrations)) for s in study.subjects}
-    return {name: entry for name, entry in entries.items() if entry is not None}
+    entries = study.store.get_many(s.row_key(planned, filtrations) for s in study.subjects)
+    named = zip(study.subjects, entries, strict=True)
+    return {subject.name: entry for subject, entry in named if entry is not None}
 
 
 def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:

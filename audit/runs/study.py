@@ -81,6 +81,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
+    store.check_writable()
     sample, split = draw(config, registry, store)
     overlap = compare(config, registry, store, split, sample, options.progress)
     device = resolve_device(options.device)

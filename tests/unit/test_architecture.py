@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"arrays", "errors"},
     {"files", "processors"},
+    {"remote"},
     {"topology"},
     {"plugin"},
     {"store", "data", "network", "statistics", "transforms"},
