@@ -3,9 +3,11 @@
 import collections
 import itertools
 import logging
+import socket
 import threading
 
 import boto3
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 #: What a client needs to take the server for its own.
@@ -23,7 +25,8 @@ class Bucket:
     Attributes:
         url: Of the bucket.
         requests: Method and kind of every request that came → how many.
-        faults: What befalls the next requests, in order: "slow down", "drop", "cut short" or "".
+        faults: What befalls the next requests, in order: "slow down", "denied",
+            "drop", "cut short" or "".
     """
 
     def __init__(self, name, client):
@@ -41,6 +44,12 @@ class Bucket:
     def put(self, key, content):
         """Put an object."""
         self.client.put_object(Bucket=self.name, Key=key, Body=content)
+
+    def put_many(self, keys):
+        """Put objects without content, past the server."""
+        [backend] = {id(b): b for b in s3_backends["123456789012"].values()}.values()
+        for key in keys:
+            backend.put_object(self.name, key, b"")
 
     def kind(self, environ):
         """What a request asks for."""
@@ -90,6 +99,8 @@ class S3Server:
         with bucket.lock:
             bucket.requests[bucket.kind(environ)] += 1
             fault = bucket.faults.popleft() if bucket.faults else ""
+        if fault:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "slow down":
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
             return [b"<Error><Code>SlowDown</Code><Message>Please reduce it.</Message></Error>"]
@@ -97,6 +108,7 @@ class S3Server:
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
         if fault == "drop":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError
         if fault == "cut short":
             whole = b"".join(self._app(environ, start_response))

@@ -13,6 +13,7 @@ from test_views import network, subject_of
 
 from audit.errors import ConfigError, RemoteError
 from audit.measuring.task import audit_checkpoint, provided
+from audit.measuring.view import Wanted
 from audit.network.saving import write_weights
 from audit.store import Store
 
@@ -119,8 +120,7 @@ def test_get_many_asks_one_by_one_where_a_listing_would_be_longer(bucket, monkey
 
 def test_listings_are_read_to_their_last_page(bucket, monkeypatch, tmp_path):
     store = elsewhere(bucket, monkeypatch, tmp_path)
-    for number in range(1003):
-        bucket.put(f"cache/entries/rows/ff{number:062x}", b"")
+    bucket.put_many(f"cache/entries/rows/ff{number:062x}" for number in range(1003))
     assert sum(1 for _ in store.held()) == 1003
     assert bucket.requests == {"list": 2}
     assert store.requests == {"list": 2}
@@ -235,8 +235,8 @@ def test_requests_of_a_checkpoint_are_bounded_cold_and_warm(bucket, monkeypatch,
     weights = tmp_path / "w.safetensors"
     write_weights(network(), weights, {})
     subject = subject_of(weights)
-    measures = REGISTRY.select_measures()
-    rows = subject.row_key(provided(REGISTRY, measures), ("clique", "cubical"))
+    measures = REGISTRY.select_measures(("birth_*",))
+    rows = subject.row_key(provided(REGISTRY, measures), Wanted.by(measures).filtrations)
 
     driver = elsewhere(bucket, monkeypatch, tmp_path, "driver")
     assert driver.get_many([rows]) == [None]
