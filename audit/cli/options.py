@@ -103,6 +103,30 @@ def limit_options(function: Function) -> Function:
     return function
 
 
+class _Place(click.Path):
+    """A folder, or a URL, which stays text."""
+
+    name = "folder or URL"
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder's path, or the URL."""
+        from audit.remote import is_url, location
+
+        found = location(value) if is_url(value) else value
+        return found if is_url(found) else super().convert(found, param, ctx)
+
+
+cache_option = click.option(
+    "--cache",
+    type=_Place(),
+    help="The store: a folder, or a URL such as s3://bucket/cache. [$GENAUDIT_CACHE, or the "
+    "user's cache folder]",
+)
+
+
 def machine_options(function: Function) -> Function:
     """What to run on."""
     for option in (
@@ -121,11 +145,7 @@ def run_options(function: Function) -> Function:
     function = limit_options(machine_options(function))
     for option in (
         click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
-        click.option(
-            "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The store's folder. [$GENAUDIT_CACHE, or the user's cache folder]",
-        ),
+        cache_option,
         click.option(
             "-o",
             "--output",

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from audit.measuring.view import Wanted
 from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry, installed
+from audit.remote import Location
 from audit.store import Store
 from audit.topology import Filtration
 from audit.topology.units import sampled_unit_frame
@@ -58,11 +58,11 @@ def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Prov
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A subject, the measures it needs, and the store's folder: plain data."""
+    """A subject, the measures it needs, and where the store lies: plain data."""
 
     subject: Subject
     measures: tuple[Provided, ...]
-    cache: Path
+    cache: Location
 
 
 def perform(task: Task) -> Outcome:
@@ -131,6 +131,7 @@ def audit_checkpoint(
         return Outcome("", failures)
     with contextlib.suppress(StoreError):  # the reason counts, not that it could not be noted
         store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
+        store.flush()
     return Outcome(explain(error), failures)
 
 
@@ -149,8 +150,9 @@ class _Work:
         self._subject, self._store = subject, store
         self._entries = dict(zip(provided(registry, measures), measures, strict=True))
         self._found: dict[Provided, dict[str, Any]] = {}
-        for measure in self._entries:
-            entry = store.get(subject.measure_key(measure))
+        store.survey(subject.key)
+        keys = [subject.measure_key(measure) for measure in self._entries]
+        for measure, entry in zip(self._entries, store.get_many(keys), strict=True):
             if entry is not None:
                 self._found[measure] = entry.meta
         every = Wanted.by(measures)
@@ -160,7 +162,14 @@ class _Work:
         self._view = CheckpointView(subject, store, wanted, registry)
 
     def run(self) -> None:
-        """Make the passes, then compute each measure and the unit tables."""
+        """Make the passes, then compute each measure and the unit tables.
+
+        Nothing is left to do where another run has put the rows of the same measures meanwhile.
+        """
+        every = tuple(self._entries)
+        row_key = self._subject.row_key(every, self._filtrations)
+        if len(self._found) == len(every) and self._store.has(row_key):
+            return
         started = time.perf_counter()
         _, error = attempt(self._view.run)
         if error is not None:
@@ -177,6 +186,7 @@ class _Work:
         self._store.put(self._subject.row_key(kept, self._filtrations), rows.arrays, rows.meta)
         n_images, seconds = len(self._view.labels), _since(started)
         self._note(stage="audited", model=self._subject.model, images=n_images, seconds=seconds)
+        self._store.flush()
 
     def _passes(self) -> float:
         """Forward passes over the sample that were made."""

@@ -146,10 +146,11 @@ def measure(study: Study) -> pd.DataFrame:
 
 
 def kept_rows(study: Study) -> dict[str, Entry]:
-    """Checkpoint → all its rows, where the store has them: one read for each checkpoint."""
+    """Checkpoint → all its rows, where the store has them: one read for each that has."""
     planned, filtrations = _planned(study)
-    entries = {s.name: study.store.get(s.row_key(planned, filtrations)) for s in study.subjects}
-    return {name: entry for name, entry in entries.items() if entry is not None}
+    entries = study.store.get_many(s.row_key(planned, filtrations) for s in study.subjects)
+    named = zip(study.subjects, entries, strict=True)
+    return {subject.name: entry for subject, entry in named if entry is not None}
 
 
 def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
@@ -161,7 +162,9 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     """Run the tasks, those first that are expected to take longest, and fill the tables."""
     planned, _ = _planned(study)
     options, chosen = study.options, study.engine
-    lengths = expected_lengths(subjects, study.store.ledger() if len(subjects) > 1 else ())
+    # The ledger of a bucket is an object for every task, and all of them would be asked for.
+    is_read = len(subjects) > 1 and isinstance(study.store.location, Path)
+    lengths = expected_lengths(subjects, study.store.ledger() if is_read else ())
     subjects = longest_first(subjects, lengths)
     tasks = [Task(subject, planned, study.options.cache) for subject in subjects]
     engine = study.registry.engine(chosen.name)
