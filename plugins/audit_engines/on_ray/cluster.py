@@ -28,7 +28,7 @@ from audit_engines.processes import environment
 OBJECT_STORE_BYTES: Final = 256 * 2**20
 
 _CONNECT_SECONDS: Final = 5.0
-_PROBE_SECONDS: Final = 20.0
+_PROBE_SECONDS: Final = 15.0
 _QUIET: Final = {"logging_level": "ERROR", "log_to_driver": False}
 _VERSIONS: Final = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
@@ -93,22 +93,17 @@ def check_address(address: str) -> None:
         done = subprocess.run(
             [sys.executable, "-P", str(script), address],
             capture_output=True,
-            text=True,
             timeout=_PROBE_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            f"{address} takes connections, but no Ray cluster answers there within "
-            f"{_PROBE_SECONDS:g} s: give the address that `ray start --head` printed, and where "
-            "the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-        ) from error
-    lines = done.stdout.strip().splitlines()
+        said = (error.stderr or b"").decode(errors="replace")
+        raise ConfigError(_refusal(address, "TimeoutExpired", said)) from error
     try:
-        found = json.loads(lines[-1])
+        found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        found = {"kind": "RuntimeError", "text": f"a process that joined it ended: {said}"}
+        said = (done.stderr.decode(errors="replace").split("\n") or [""])[-1]
+        found = {"kind": "RuntimeError", "text": f"the process that tried it ended: {said}"}
     if found["kind"]:
         raise ConfigError(_refusal(address, found["kind"], found["text"]))
 
@@ -137,11 +132,16 @@ def _refusal(address: str, kind: str, text: str) -> str:
             f"the Ray cluster at {address} runs Ray {ray_there} and Python {python_there}, this "
             f"process Ray {ray_here} and Python {python_here}: install the same versions on both"
         )
-    if kind == "AuthenticationError" or "authenticat" in words.lower():
+    if kind == "AuthenticationError" or "InvalidAuthToken" in words:
         return (
             f"the Ray cluster at {address} takes only processes that have its token: set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that token or its "
             "file"
+        )
+    if kind == "TimeoutExpired":
+        return (
+            f"{address} takes connections, but no Ray cluster answers there within "
+            f"{_PROBE_SECONDS:g} s: give the address that `ray start --head` printed"
         )
     if address == "auto" and kind == "ConnectionError":
         return (

@@ -19,7 +19,6 @@ from audit_engines.on_ray.options import RayOptions
 from audit_engines.on_ray.packing import Unpacker, pack
 from audit_engines.options import Limits
 
-
 #: How Ray says why an actor is gone.
 _CAUSE: Final = re.compile(
     r"The actor (?:is dead|died) because (?:its |the actor's )?(.+?)\.(?: |$)"
