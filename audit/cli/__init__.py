@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "correlate": "audit.cli.correlate",
     "rank": "audit.cli.rank",
     "report": "audit.cli.report",
+    "status": "audit.cli.status",
     "fit-card": "audit.cli.fit_card",
     "zoo": "audit.cli.zoo",
     "units": "audit.cli.units",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +26,95 @@ folder_argument = click.argument(
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
+class _Amount(click.ParamType):
+    """A number above 0."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a number above 0.", param, ctx)
+        return number
+
+
+class _Size(click.ParamType):
+    """A number of bytes, or a size in words."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number of bytes."""
+        from pydantic import ByteSize, TypeAdapter, ValidationError
+
+        try:
+            size = TypeAdapter(ByteSize).validate_python(value)
+        except ValidationError:
+            size = ByteSize(0)
+        if size <= 0:
+            self.fail(f"{value!r} is neither a size, such as 4GiB, nor bytes.", param, ctx)
+        return size
+
+
+class _Setting(click.ParamType):
+    """KEY=VALUE; the value as TOML has it, or as text where it is none."""
+
+    name = "setting"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """(key, value)."""
+        key, equals, text = value.partition("=")
+        if not equals or not key or key == "name":
+            self.fail(f"{value!r} is not KEY=VALUE, KEY an option of the engine.", param, ctx)
+        with contextlib.suppress(ValueError):
+            return key, tomllib.loads(f"value = {text}")["value"]
+        return key, text
+
+
+def limit_options(function: Function) -> Function:
+    """What a run may take; `--engine-option` too, which says more of where it runs."""
+    for option in (
+        click.option(
+            "--max-gpu-hours",
+            type=_Amount(),
+            metavar="HOURS",
+            help="As --max-hours, of all CUDA devices together.",
+        ),
+        click.option(
+            "--max-hours",
+            type=_Amount(),
+            metavar="HOURS",
+            help="Stop measuring after so many, and go on with what is finished.",
+        ),
+        click.option(
+            "--checkpoint-memory",
+            type=_Size(),
+            metavar="SIZE",
+            help="What a checkpoint may hold in memory, such as 4GiB; else it is a failed row.",
+        ),
+        click.option(
+            "--checkpoint-timeout",
+            type=_Amount(),
+            metavar="SECONDS",
+            help="What a checkpoint may take; else it is a failed row.",
+        ),
+        click.option(
+            "--engine-option",
+            "engine_options",
+            type=_Setting(),
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An option of the engine, as in [engine]; repeat it for several.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def machine_options(function: Function) -> Function:
     """What to run on."""
     for option in (
@@ -38,7 +130,7 @@ def machine_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """What does not decide numbers: where to write, and what to run on."""
-    function = machine_options(function)
+    function = limit_options(machine_options(function))
     for option in (
         click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         click.option(
@@ -88,4 +180,5 @@ def make_options(**chosen: Any) -> RunOptions:
     from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
+    chosen["engine_options"] = dict(chosen.pop("engine_options", ()))
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

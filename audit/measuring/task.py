@@ -208,6 +208,8 @@ class _Work:
         facts = {**self._view.facts(), "doubts": self._doubts()}
         rows = row_entry(values, units, facts)
         self._store.put(self._subject.row_key(kept, self._filtrations), rows.arrays, rows.meta)
+        n_images, seconds = len(self._view.labels), _since(started)
+        self._note(stage="audited", model=self._subject.model, images=n_images, seconds=seconds)
 
     def _passes(self) -> float:
         """Forward passes over the sample that were made."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
@@ -447,6 +447,13 @@ class RunOptions(_Strict):
         device: "auto", "cpu" or "cuda" (numbers of different device classes are never mixed:
             the device class is part of every cache key).
         progress: Whether to draw progress bars on standard error.
+        engine_options: Of the engine; each goes before the configuration's.
+        checkpoint_timeout: Seconds that a checkpoint may take: the engine's option `timeout`.
+        checkpoint_memory: What a checkpoint may hold in memory, in bytes or as a size such as
+            "4GiB": the engine's option `memory`.
+        max_hours: After so many hours of measuring no checkpoint is begun, those under way are
+            given up, and the later stages go on with what is finished.
+        max_gpu_hours: Likewise, of all CUDA devices that workers hold together.
     """
 
     output: Path = Path("genaudit-output")
@@ -455,9 +462,19 @@ class RunOptions(_Strict):
     workers: int = Field(default_factory=default_threads, ge=0)
     device: str = "auto"
     progress: bool = True
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+    checkpoint_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    checkpoint_memory: Annotated[ByteSize, Field(gt=0)] | None = None
+    max_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_gpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def engine_of(self, configured: EngineConfig) -> EngineConfig:
         """The engine this call runs on, with the options that are meant for it."""
-        if self.engine in (None, configured.name):
-            return configured
-        return EngineConfig(name=self.engine)
+        name = self.engine or configured.name
+        limits = {"timeout": self.checkpoint_timeout, "memory": self.checkpoint_memory}
+        options = {
+            **(configured.options if name == configured.name else {}),
+            **self.engine_options,
+            **{option: limit for option, limit in limits.items() if limit is not None},
+        }
+        return EngineConfig.model_validate({**options, "name": name})

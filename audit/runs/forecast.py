@@ -23,6 +23,8 @@ from audit.plugin.registry import installed
 from audit.runs import pipeline
 from audit.runs.class_orders import order_notes
 from audit.runs.config import RunOptions
+from audit.runs.durations import about
+from audit.runs.measured_tables import refusal_of
 from audit.runs.study import Study, resolve
 from audit.store import Store, key_digest
 
@@ -66,7 +68,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     n_tried = len(tried) + len(failed)
     doubts = {name: doubts for name, e in cached.items() if (doubts := e.meta["facts"]["doubts"])}
     if study.config.measures.on_doubt == "fail":
-        failed |= {name: pipeline.refusal_of(reasons) for name, reasons in doubts.items()}
+        failed |= {name: refusal_of(reasons) for name, reasons in doubts.items()}
     refused = {**study.refused, **unreadable, **failed}
     waiting = [subject for subject in pending if subject.name not in refused]
     seconds = _total(study, waiting, tried)
@@ -235,8 +237,4 @@ def _words(seconds: float) -> str:
         return "cannot be told: no checkpoint could be timed"
     if seconds == 0:
         return "nothing left to compute"
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+    return about(seconds)

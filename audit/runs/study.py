@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import re
 import subprocess
@@ -23,7 +24,9 @@ from audit.plugin.registry import Registry
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
-from audit.runs.reports import ChosenReporter, check_options, choose_reporters
+from audit.runs.engines import check_engine_options
+from audit.runs.reports import ChosenReporter, choose_reporters
+from audit.runs.run_limits import check_limits
 from audit.runs.training_set import compare, draw, located_options, plain_words
 from audit.store import Store
 
@@ -75,7 +78,9 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         DataError: The training set cannot be used.
     """
     engine = options.engine_of(config.engine)
-    check_options(f"engine {engine.name!r}", engine.options, registry.engine(engine.name).options)
+    check_engine_options(engine, registry)
+    device = resolve_device(options.device)
+    check_limits(options, device)
     reporters = choose_reporters(config.reports, registry)
     measures = registry.select_measures(config.measures.include, config.measures.exclude)
     named = expand_checkpoints(config)
@@ -83,7 +88,6 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     store = Store(options.cache)
     sample, split = draw(config, registry, store)
     overlap = compare(config, registry, store, split, sample, options.progress)
-    device = resolve_device(options.device)
     planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
     for name, entry, path in named:
@@ -264,6 +268,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+@functools.cache
 def _commit() -> str | None:
     """The commit of the checkout this package runs from, or None where it is installed."""
     folder = Path(__file__).resolve().parent.parent
