@@ -29,5 +29,6 @@ def genaudit_engines() -> list[EngineEntry]:
             options=RAY_OPTIONS,
             watched=True,
             n_devices=ray_engine.n_devices,
+            elsewhere=True,
         ),
     ]

@@ -61,7 +61,7 @@ def run(
 
 def n_devices(n_workers: int, options: Mapping[str, Any]) -> float:
     """How many CUDA devices so many workers hold."""
-    return max(1, n_workers) * ray_options(options, on_cuda=True).num_gpus
+    return max(1, n_workers) * (ray_options(options).num_gpus or 1.0)
 
 
 def _run(
