@@ -6,6 +6,7 @@ several tasks share is found by its identity, as pickling one list of them all w
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import pickle
@@ -46,7 +47,8 @@ class Packer:
 class Unpacker:
     """The function on packed tasks, as a process on another machine calls it.
 
-    It gives bytes, so that the processes on the way need not know what is inside.
+    It gives bytes, so that the processes on the way need not know what is inside. A process to
+    which it is sent opens what is shared at once, so that no task is charged for imports.
 
     Args:
         shared: As `Packer.shared` has it.
@@ -54,17 +56,36 @@ class Unpacker:
 
     def __init__(self, shared: bytes) -> None:
         self._shared = shared
-        self._parts: tuple[Callable[[Any], Any], list[Any]] | None = None
+        self._opened: tuple[Callable[[Any], Any], list[Any]] | None = None
 
     def __call__(self, task: bytes) -> bytes:
         """Run one task; the result or exception, which `unpack` reads."""
         return pack(attempt(self._run, task))
 
+    def __reduce__(self) -> tuple[Callable[[bytes], Unpacker], tuple[bytes]]:
+        return _opened, (self._shared,)
+
+    def open(self) -> tuple[Callable[[Any], Any], list[Any]]:
+        """The function, and what tasks share.
+
+        Raises:
+            ImportError: The function's module is missing here.
+        """
+        if self._opened is None:
+            self._opened = ForkingPickler.loads(self._shared)
+        return self._opened
+
     def _run(self, task: bytes) -> Any:
-        if self._parts is None:
-            self._parts = ForkingPickler.loads(self._shared)
-        function, parts = self._parts
+        function, parts = self.open()
         return function(_Unpickler(io.BytesIO(task), parts).load())
+
+
+def _opened(shared: bytes) -> Unpacker:
+    """An unpacker that is open, if it can be: else each task says why not."""
+    unpacker = Unpacker(shared)
+    with contextlib.suppress(ImportError, AttributeError):
+        unpacker.open()
+    return unpacker
 
 
 def pack(outcome: Any) -> bytes:

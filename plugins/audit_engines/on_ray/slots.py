@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from audit.errors import AuditError
 from audit_engines.local import Pool, unwatched
 from audit_engines.on_ray.options import RayOptions
 from audit_engines.on_ray.packing import Unpacker, pack
@@ -68,6 +69,8 @@ class NodeWorker:
         except StopIteration as end:
             if end.value:
                 return Reply(None, end.value[0])
+        except AuditError as error:  # its process cannot be started
+            outcome = error
         return Reply(outcome if isinstance(outcome, bytes) else pack(outcome))
 
 
