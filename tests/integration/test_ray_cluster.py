@@ -66,6 +66,7 @@ def nodes():
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # or tests starve where other work goes on
         "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)]),
     }
     from ray._private.authentication_test_utils import reset_auth_token_state

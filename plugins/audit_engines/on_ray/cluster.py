@@ -158,12 +158,15 @@ def _own(n_cpus: float) -> Iterator[dict[str, Any]]:
     Ray 2.59 and later ask for a token by default where the variable for it is not set; the token
     is known to this process and its children alone, and is in no file.
     """
-    with (
-        tempfile.TemporaryDirectory(
-            prefix="genaudit-ray-", dir=_short_folder(), ignore_cleanup_errors=True
-        ) as folder,
-        environment({"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_AUTH_MODE": ""}),
-    ):
+    variables = {
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_MODE": "",
+        "RAY_worker_niceness": "0",  # as the local engine's processes have it
+    }
+    folders = tempfile.TemporaryDirectory(
+        prefix="genaudit-ray-", dir=_short_folder(), ignore_cleanup_errors=True
+    )
+    with folders as folder, environment(variables):
         del os.environ["RAY_AUTH_MODE"]
         _forget_token()
         try:
