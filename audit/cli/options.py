@@ -26,53 +26,41 @@ folder_argument = click.argument(
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
-class _Amount(click.ParamType):
+def _amount(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """A number above 0."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"{value!r} is not a number above 0.", param, ctx)
-        return number
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise click.BadParameter(f"{text!r} is not a number above 0.")
 
 
-class _Size(click.ParamType):
-    """A number of bytes, or a size in words."""
+def _size(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """A number of bytes, given as such or as a size."""
+    if text is None:
+        return None
+    from pydantic import ByteSize, TypeAdapter, ValidationError
 
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number of bytes."""
-        from pydantic import ByteSize, TypeAdapter, ValidationError
-
-        try:
-            size = TypeAdapter(ByteSize).validate_python(value)
-        except ValidationError:
-            size = ByteSize(0)
-        if size <= 0:
-            self.fail(f"{value!r} is neither a size, such as 4GiB, nor bytes.", param, ctx)
-        return size
+    with contextlib.suppress(ValidationError):
+        if (size := TypeAdapter(ByteSize).validate_python(text)) > 0:
+            return size
+    raise click.BadParameter(f"{text!r} is neither a size, such as 4GiB, nor a number of bytes.")
 
 
-class _Setting(click.ParamType):
-    """KEY=VALUE; the value as TOML has it, or as text where it is none."""
-
-    name = "setting"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """(key, value)."""
-        key, equals, text = value.partition("=")
+def _settings(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    """KEY=VALUE, several times; a value as TOML has it, or as text where it is none."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
         if not equals or not key or key == "name":
-            self.fail(f"{value!r} is not KEY=VALUE, KEY an option of the engine.", param, ctx)
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE, KEY an option of the engine.")
+        found[key] = value
         with contextlib.suppress(ValueError):
-            return key, tomllib.loads(f"value = {text}")["value"]
-        return key, text
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+    return found
 
 
 def limit_options(function: Function) -> Function:
@@ -80,32 +68,32 @@ def limit_options(function: Function) -> Function:
     for option in (
         click.option(
             "--max-gpu-hours",
-            type=_Amount(),
+            callback=_amount,
             metavar="HOURS",
             help="As --max-hours, of all CUDA devices together.",
         ),
         click.option(
             "--max-hours",
-            type=_Amount(),
+            callback=_amount,
             metavar="HOURS",
             help="Stop measuring after so many, and go on with what is finished.",
         ),
         click.option(
             "--checkpoint-memory",
-            type=_Size(),
+            callback=_size,
             metavar="SIZE",
             help="What a checkpoint may hold in memory, such as 4GiB; else it is a failed row.",
         ),
         click.option(
             "--checkpoint-timeout",
-            type=_Amount(),
+            callback=_amount,
             metavar="SECONDS",
             help="What a checkpoint may take; else it is a failed row.",
         ),
         click.option(
             "--engine-option",
             "engine_options",
-            type=_Setting(),
+            callback=_settings,
             multiple=True,
             metavar="KEY=VALUE",
             help="An option of the engine, as in [engine]; repeat it for several.",
@@ -185,8 +173,7 @@ def make_options(**chosen: Any) -> RunOptions:
     from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
-    chosen["engine_options"] = dict(chosen.pop("engine_options", ()))
     address = chosen.pop("address", None)
     if address is not None:
-        chosen["engine_options"]["address"] = address
+        chosen["engine_options"] = {**chosen.get("engine_options", {}), "address": address}
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 if TYPE_CHECKING:
     from audit.measuring.subject import Subject
@@ -64,13 +64,14 @@ def _seconds_per_image(ledger: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for line in ledger:
         if line.get("stage") != AUDITED:
             continue
-        model, seconds, n_images = (line.get(name) for name in ("model", "seconds", "images"))
-        if isinstance(model, str) and _positive(seconds) and _positive(n_images):
-            found[model] = max(found.get(model, 0.0), float(seconds) / float(n_images))
+        model, seconds, n_images = line.get("model"), line.get("seconds"), line.get("images")
+        if isinstance(model, str) and _is_positive(seconds) and _is_positive(n_images):
+            found[model] = max(found.get(model, 0.0), seconds / n_images)
     return found
 
 
-def _positive(number: Any) -> bool:
+def _is_positive(number: Any) -> TypeGuard[float]:
+    """Whether it is a finite number above 0."""
     return isinstance(number, int | float) and 0 < number < math.inf
 
 

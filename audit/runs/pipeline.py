@@ -199,9 +199,7 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
             progress.stop(str(stop))
 
 
-def _task(
-    study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhere: bool
-) -> Task:
+def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhere: bool) -> Task:
     """The work on one checkpoint; `elsewhere`: another machine may do it, in another folder."""
     if not elsewhere:
         return Task(subject, planned, study.options.cache)

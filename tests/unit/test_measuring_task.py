@@ -125,6 +125,10 @@ def test_passes_of_a_checkpoint_are_in_the_ledger(tmp_path, monkeypatch):
     audit_checkpoint(subject_of(weights), REGISTRY.select_measures(), store, REGISTRY)
     [line] = [line for line in store.ledger() if line.get("stage") == "passes"]
     assert line["passes"] == 4.2333  # grey: one, mixed, five tenths altered, 52 of 30 strongly
+    [whole] = [line for line in store.ledger() if line.get("stage") == "audited"]
+    assert whole["images"] == 30
+    assert whole["model"]
+    assert whole["seconds"] >= line["seconds"]
 
 
 def test_perform_refuses_what_its_worker_has_in_another_version(monkeypatch):

@@ -64,6 +64,7 @@ def cluster(address: str | None, n_cpus: float) -> Iterator[None]:
             check_address(address)
             options = {"address": address}
         stack.callback(_leave)
+        stack.enter_context(_silence())
         with deferred_interrupts():
             ray.init(**options, **_QUIET)
         yield
@@ -200,6 +201,22 @@ def _leave() -> None:
 
     with deferred_interrupts():
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Ray reports of lost nodes off standard output, where results are printed.
+
+    Ray has no option for that; what is lost shows in the outcomes.
+    """
+    from ray._private import worker
+
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
 
 
 @contextlib.contextmanager
