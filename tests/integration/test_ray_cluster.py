@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pandas as pd
@@ -66,6 +65,8 @@ def nodes():
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_health_check_period_ms": "1000",  # a lost node is missed sooner
+        "RAY_health_check_failure_threshold": "3",
         "RAY_worker_niceness": "0",  # or tests starve where other work goes on
         "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)]),
     }
@@ -122,7 +123,7 @@ def test_a_task_that_fits_nowhere_is_refused(nodes):
     with pytest.raises(ConfigError) as caught:
         list(run(visible, [0], 1, {"num_gpus": 2, "wait": 0}))
     assert str(caught.value) == (
-        "no node of the Ray cluster had room for a task (1 CPU and 2 GPU) within 0 s; its nodes "
+        "no node of the Ray cluster had room for a task (1 CPU, 2 GPU) within 0 s; its nodes "
         "have: 0 CPU, 0 GPU; 1 CPU, 1 GPU; 1 CPU, 1 GPU. Ask for less with num_cpus, num_gpus or "
         "memory in [engine], or give a cluster that grows by itself more time with `wait`"
     )
@@ -136,28 +137,37 @@ def test_a_process_without_the_token_is_refused(nodes, monkeypatch):
 
 
 def audited(user):
-    """The folder with as many checkpoints as nodes are lost, and two more."""
+    """The folder with five checkpoints, or twice as many as nodes are lost."""
     digits = [path for path in user.glob("checkpoints/*") if "test_resnet" in path.name]
     for path in user.glob("checkpoints/*"):
         if path not in digits:
             path.unlink()
-    for number in range(5, N_LOSSES + 3):
+    for number in range(5, 2 * N_LOSSES + 3):
         shutil.copy(digits[number % 5], user / f"checkpoints/test_resnet-{number}.safetensors")
     config = (user / "audit.toml").read_text().split("[[checkpoints]]")[0]
     (user / "audit.toml").write_text(config + CHECKPOINTS + MEASURES)
     return user / "audit.toml"
 
 
-def lose_nodes(nodes, store, lost, done):
-    """Lose a node whenever a checkpoint is half audited."""
-    seen = 0
-    while len(lost) < N_LOSSES and not done.is_set():
+def lose_nodes(nodes, store, programs):
+    """Lose a node whenever a checkpoint is half audited; how many were lost."""
+    seen = n_lost = 0
+    while n_lost < N_LOSSES and any(program.poll() is None for program in programs):
         halfway = sum(line.get("stage") == "passes" for line in store.ledger())
         if halfway > seen:
             seen = halfway
             nodes.lose()
-            lost.append(time.time())
+            n_lost += 1
         time.sleep(0.02)
+    return n_lost
+
+
+def start_run(config, store, output):
+    """A run on the cluster, as its user starts it."""
+    words = [sys.executable, "-c", "from audit import cli; cli.main()", "run", str(config)]
+    words += ["--cache", str(store.root), "-o", str(output), "--engine", "ray", "--quiet", "--json"]
+    words += ["--engine-option", "retries=99", "--engine-option", "wait=120", "--device", "cpu"]
+    return start_program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def tables(folder):
@@ -171,43 +181,25 @@ def test_two_runs_on_one_store_lose_and_double_nothing_although_nodes_are_lost(
 ):
     config = audited(user)
     store = Store(tmp_path / "shared")
-    words = [sys.executable, "-c", "from audit import cli; cli.main()", "run", str(config)]
-    words += ["--quiet", "--device", "cpu"]
-    words += ["--cache", str(store.root), "-o", str(tmp_path / "second"), "--engine", "ray"]
-    words += ["--engine-option", "retries=99", "--json"]
-    lost, done = [], threading.Event()
-    loser = threading.Thread(target=lose_nodes, args=(nodes, store, lost, done))
-    options = RunOptions(
-        output=tmp_path / "first",
-        cache=store.root,
-        engine="ray",
-        engine_options={"retries": 99},
-        device="cpu",
-        progress=False,
-    )
-    second = start_program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    loser.start()
-    try:
-        result = pipeline.run(config, options=options)
-    finally:
-        done.set()
-        loser.join()
-    said, problems = second.communicate()
-    assert second.returncode == 0, problems
-    assert json.loads(said)
-    assert result.failed == {}
-    assert lost
+    folders = [tmp_path / "first", tmp_path / "second"]
+    programs = [start_run(config, store, folder) for folder in folders]
+    n_nodes = lose_nodes(nodes, store, programs)
+    for program in programs:
+        said, problems = program.communicate()
+        assert program.returncode == 0, problems
+        assert json.loads(said)
+    assert n_nodes == N_LOSSES
 
     alone = tmp_path / "alone"
     local = RunOptions(output=alone, cache=tmp_path / "own", device="cpu", progress=False)
-    pipeline.run(config, options=local.model_copy(update={"workers": 1}))
+    pipeline.run(config, options=local.model_copy(update={"workers": 0}))
     rows = pd.read_csv(alone / "measures.csv")[["checkpoint", "measure"]].value_counts()
-    for folder in (tmp_path / "first", tmp_path / "second"):
+    for folder in folders:
         found = pd.read_csv(folder / "measures.csv")[["checkpoint", "measure"]].value_counts()
         n_lost = int((rows.sub(found, fill_value=0) > 0).sum())
         n_doubled = int((found.sub(rows, fill_value=0) > 0).sum())
         sys.stdout.write(
-            f"{folder.name}: {len(lost)} nodes lost, {len(rows)} rows, {n_lost} lost, "
+            f"{folder.name}: {n_nodes} nodes lost, {len(rows)} rows, {n_lost} lost, "
             f"{n_doubled} doubled\n"
         )
         assert (n_lost, n_doubled) == (0, 0)

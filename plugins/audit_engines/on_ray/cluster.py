@@ -63,8 +63,8 @@ def cluster(address: str | None, n_cpus: float) -> Iterator[None]:
         else:
             check_address(address)
             options = {"address": address}
-        stack.callback(_leave)
         stack.enter_context(_silence())
+        stack.callback(_leave)
         with deferred_interrupts():
             ray.init(**options, **_QUIET)
         yield

@@ -6,9 +6,11 @@ import collections
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import ByteSize
 
 from audit.errors import ConfigError, MeasureError
 from audit_engines.local import Watch, unwatched
@@ -23,6 +25,7 @@ _WAIT_SECONDS: Final = 0.2
 #: How often the cluster is asked how much room it has.
 _LOOK_SECONDS: Final = 2.0
 _MAX_FAILED_STARTS: Final = 5
+_MAX_NODES_SHOWN: Final = 5
 #: Slots asked for, per slot there is room for, so that a cluster that grows by itself does.
 _ASKED_PER_SLOT: Final = 2
 
@@ -238,15 +241,19 @@ def _own_paths() -> list[str]:
 
 def _no_room(options: RayOptions, nodes: Sequence[Mapping[str, Any]]) -> str:
     """That no node has room for a task, and what they have."""
-    asked = " and ".join(f"{amount:g} {name}" for name, amount in options.room.items())
-    have = [
-        ", ".join(f"{node['Resources'].get(name, 0):g} {name}" for name in options.room)
-        for node in nodes
-        if node["Alive"]
-    ]
-    shown = "; ".join(have[:5]) or "none is left"
+    have = [_amounts(node["Resources"], options.room) for node in nodes if node["Alive"]]
+    shown = "; ".join(have[:_MAX_NODES_SHOWN]) or "none is left"
     return (
-        f"no node of the Ray cluster had room for a task ({asked}) within {options.wait:g} s; its "
-        f"nodes have: {shown}. Ask for less with num_cpus, num_gpus or memory in [engine], or give "
-        "a cluster that grows by itself more time with `wait`"
+        f"no node of the Ray cluster had room for a task ({_amounts(options.room, options.room)}) "
+        f"within {options.wait:g} s; its nodes have: {shown}. Ask for less with num_cpus, num_gpus "
+        "or memory in [engine], or give a cluster that grows by itself more time with `wait`"
+    )
+
+
+def _amounts(resources: Mapping[str, float], names: Iterable[str]) -> str:
+    """How much there is of some resources."""
+    found = {name: resources.get(name, 0) for name in names}
+    return ", ".join(
+        f"{ByteSize(amount).human_readable()} {name}" if name == "memory" else f"{amount:g} {name}"
+        for name, amount in found.items()
     )
