@@ -15,7 +15,7 @@ from audit.errors import CheckpointError, ConfigError, MeasureError
 from audit_engines.on_ray import cluster, engine
 from audit_engines.on_ray.options import ray_options
 from audit_engines.on_ray.packing import Packer, Unpacker, unpack
-from audit_engines.on_ray.slots import how_lost
+from audit_engines.on_ray.slots import how_lost, lost_with_node
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'genaudit[ray]'"
@@ -209,4 +209,6 @@ def test_a_lost_node_is_named_in_few_words():
         "The actor died because its node has died. Node Id: 12ab"
     )
     assert how_lost(RuntimeError(text), "head") == "on node head: node has died"
+    assert lost_with_node(RuntimeError(text))
+    assert not lost_with_node(RuntimeError("The actor died because its worker process has died."))
     assert how_lost(RuntimeError("a  strange\nend"), "") == "a strange end"

@@ -17,7 +17,7 @@ from audit_engines.local import Watch, unwatched
 from audit_engines.on_ray.cluster import cluster, room_for
 from audit_engines.on_ray.options import RayOptions, ray_options
 from audit_engines.on_ray.packing import Packer, unpack
-from audit_engines.on_ray.slots import Slot, how_lost
+from audit_engines.on_ray.slots import Slot, how_lost, lost_with_node
 from audit_engines.worker import UNPICKLABLE
 
 #: The longest wait for news, so that an interrupt and the watch are served.
@@ -210,12 +210,14 @@ class _Work:
         yield position, MeasureError(f"worker process died ({how}){again}")
 
     def _note_failed_start(self, error: Exception) -> None:
-        """Count slots that were lost before they started.
+        """Count slots that were lost before they started, though their nodes were not.
 
         Raises:
             ConfigError: They cannot start, as genaudit is missing where they would.
             MeasureError: They are lost again and again.
         """
+        if lost_with_node(error):
+            return
         words = " ".join(str(error).split())
         missing = [name for name in ("ModuleNotFoundError", "ImportError") if name in words]
         if missing:

@@ -138,6 +138,11 @@ class Slot:
         ray.kill(self.actor, no_restart=True)
 
 
+def lost_with_node(error: Exception) -> bool:
+    """Whether an actor is gone because its node is; Ray says so in words alone."""
+    return "node has died" in str(error)
+
+
 def how_lost(error: Exception, node: str) -> str:
     """Why an actor is gone, in few words.
 
