@@ -144,6 +144,11 @@ def run_options(function: Function) -> Function:
     """What does not decide numbers: where to write, and what to run on."""
     function = limit_options(machine_options(function))
     for option in (
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="A cluster to join: the engine's option `address`. [it starts one]",
+        ),
         click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         cache_option,
         click.option(
@@ -188,4 +193,7 @@ def make_options(**chosen: Any) -> RunOptions:
     from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
+    address = chosen.pop("address", None)
+    if address is not None:
+        chosen["engine_options"] = {**chosen.get("engine_options", {}), "address": address}
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.errors import AuditError, MeasureError, PluginError, StoreError, UnavailableError
+from audit.errors import (
+    AuditError,
+    CheckpointError,
+    MeasureError,
+    PluginError,
+    StoreError,
+    UnavailableError,
+)
 from audit.measuring._boundary import attempt
 from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.doubt import find_doubts
+from audit.measuring.machine import Seen, check_machine
 from audit.measuring.rows import checked_values, measured_meta, row_entry
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
@@ -58,23 +66,48 @@ def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Prov
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A subject, the measures it needs, and where the store lies: plain data."""
+    """A subject, the measures it needs, and where the store lies: plain data.
+
+    Attributes:
+        subject: What is audited.
+        measures: What is computed.
+        cache: The store's folder, or its URL.
+        seen: What the machine that planned it has; None: it runs there.
+    """
 
     subject: Subject
     measures: tuple[Provided, ...]
     cache: Location
+    seen: Seen | None = None
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda"."""
+        return self.subject.device
 
 
 def perform(task: Task) -> Outcome:
     """Run one task in whatever process this is, with the plugins installed here.
 
+    What is wrong with the checkpoint is in the outcome; what is wrong with this worker, so that
+    every task would fail here alike, is raised.
+
     Raises:
         PluginError: A plugin or library here is another than the one the run was planned with.
+        StoreError: This machine does not see the store.
+        DataError: It does not see the training set.
+        ConfigError: It lacks the device.
     """
     registry = installed()
     check_versions(task, registry)
     measures = [registry.measures[measure.name] for measure in task.measures]
-    return audit_checkpoint(task.subject, measures, Store(task.cache), registry)
+    store = Store(task.cache)
+    if task.seen is not None:
+        try:
+            check_machine(task.seen, store, task.device)
+        except CheckpointError as error:
+            return Outcome(explain(error), {})
+    return audit_checkpoint(task.subject, measures, store, registry)
 
 
 def check_versions(task: Task, registry: Registry) -> None:

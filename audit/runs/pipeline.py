@@ -11,10 +11,11 @@ import pandas as pd
 
 from audit import correlation
 from audit.correlation.stage import correlate_folder
-from audit.errors import DataError, StoreError
+from audit.errors import AuditError, DataError, MeasureError, StoreError
 from audit.files import write_atomically
 from audit.folder.record import ACCURACIES, CORRELATIONS
 from audit.folder.tables import ALL_MEASURES
+from audit.measuring.machine import look
 from audit.measuring.subject import Provided
 from audit.measuring.task import Outcome, Task, explain, perform, provided
 from audit.measuring.view import Wanted
@@ -166,8 +167,8 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     is_read = len(subjects) > 1 and isinstance(study.store.location, Path)
     lengths = expected_lengths(subjects, study.store.ledger() if is_read else ())
     subjects = longest_first(subjects, lengths)
-    tasks = [Task(subject, planned, study.options.cache) for subject in subjects]
     engine = study.registry.engine(chosen.name)
+    tasks = [_task(study, subject, planned, engine.elsewhere) for subject in subjects]
     workers = min(options.workers, len(tasks))
     n_devices = engine.n_devices(workers, chosen.options)
     limits = RunLimits(options.max_hours, options.max_gpu_hours, n_devices)
@@ -186,6 +187,8 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     with progress, contextlib.closing(ends):
         try:
             for index, result in ends:
+                if isinstance(result, AuditError) and not isinstance(result, MeasureError):
+                    raise result  # of the worker, not of the checkpoint: see `perform`
                 failed = isinstance(result, BaseException)
                 outcome = Outcome(explain(result), {}) if failed else result
                 waiting.remove(subjects[index].name)
@@ -197,6 +200,13 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
             for name in waiting:
                 tables.add_stopped(name, str(stop))
             progress.stop(str(stop))
+
+
+def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhere: bool) -> Task:
+    """The work on one checkpoint; `elsewhere`: another machine may do it, in another folder."""
+    if not elsewhere:
+        return Task(subject, planned, study.options.cache)
+    return Task(subject, planned, study.options.cache.absolute(), look(subject, study.store))
 
 
 def make_writable(folder: Path) -> None:

@@ -5,7 +5,6 @@ import tomllib
 import types
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from test_views import PLUGINS, digits, network, subject_of
 
@@ -157,7 +156,7 @@ def config_of(n_checkpoints=1):
     )
 
 
-def test_a_worker_of_another_version_gives_a_failed_row(tmp_path, monkeypatch):
+def test_a_worker_of_another_version_stops_the_run_with_both_named(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda number: None)
     write_weights(network(), tmp_path / "0.safetensors", {})
     (tmp_path / "audit.toml").write_text(config_of())
@@ -170,16 +169,14 @@ def test_a_worker_of_another_version_gives_a_failed_row(tmp_path, monkeypatch):
         origin=here.origin,
     )
     monkeypatch.setattr("audit.measuring.task.installed", lambda: older)
-    result = pipeline.run(tmp_path / "audit.toml", options=run_options(tmp_path))
-    [row] = pd.read_csv(tmp_path / "out" / "measures.csv").to_dict("records")
     origin = here.origin("genaudit_measures", "parameters")
     version = here.measures["parameters"].version
-    assert row["status"] == "failed"
-    assert row["reason"] == (
+    with pytest.raises(PluginError) as caught:
+        pipeline.run(tmp_path / "audit.toml", options=run_options(tmp_path))
+    assert str(caught.value) == (
         f"measure 'parameters' has version 0 (of {origin}) in this worker, but the run was planned "
         f"with version {version} (of {origin}): install the same plugins everywhere"
     )
-    assert list(result.failed.values()) == [row["reason"]]
 
 
 def test_a_warm_run_of_many_checkpoints_reads_one_entry_for_each(tmp_path, monkeypatch):
