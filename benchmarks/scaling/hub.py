@@ -57,7 +57,7 @@ class Measured:
         host_image_seconds: Decoding an image, entropy and store, on the host.
         store_fixed: Bytes of the store for each audit.
         store_per_map: Bytes for each feature map.
-        reads: Of the store, for each cold audit.
+        reads: Of the store, for each cold audit, what it has being listed once.
         writes: To the store, for each cold audit.
         cpu_maps: Filtration → side → seconds of a map on a processor.
         cuda_maps: The same on the device.
@@ -77,7 +77,7 @@ class Measured:
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Measured:
         """From the kept answers to `cost` and `simulation`, and older results."""
-        cost, cold = kept["cost"], kept["simulation"]["requests"]["cold"]
+        cost, load = kept["cost"], kept["simulation"]["loads"]["one listing"]
         resnet = next(one for one in cost["hub_networks"] if one["name"] == "resnet50")
         end_to_end = newest_result("end-to-end-????-??-??.json")
         medians, n_images = end_to_end["medians"], end_to_end["images"]
@@ -89,8 +89,8 @@ class Measured:
             host_image_seconds=on_host / n_images,
             store_fixed=cost["store"]["fixed"],
             store_per_map=cost["store"]["per_map"],
-            reads=cold["found"] + cold["missed"],
-            writes=cold["written"],
+            reads=load["reads"],
+            writes=load["writes"],
             cpu_maps=seconds_per_map("cpu"),
             cuda_maps=seconds_per_map("cuda"),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 
@@ -43,39 +43,45 @@ class Traffic:
 def counted() -> Iterator[Traffic]:
     """Count what every store of this process is asked meanwhile."""
     seen = Traffic()
-    real_get, real_has, real_put, real_note = Store.get, Store.has, Store.put, Store.note
+
+    def tell(key: Mapping[str, Any], is_there: bool) -> None:
+        seen.found += is_there
+        seen.missed += not is_there
+        seen.missed_measures += not is_there and "measure" in key
 
     def get(store: Store, key: Mapping[str, Any]) -> Any:
         before = store.n_bytes
-        entry = real_get(store, key)
+        entry = real["get"](store, key)
         seen.bytes_read += store.n_bytes - before
-        if entry is None:
-            seen.missed += 1
-            seen.missed_measures += "measure" in key
-        else:
-            seen.found += 1
+        tell(key, entry is not None)
         return entry
 
+    def get_many(store: Store, keys: Iterable[Mapping[str, Any]]) -> Any:
+        keys, before = list(keys), store.n_bytes
+        entries = real["get_many"](store, keys)
+        seen.bytes_read += store.n_bytes - before
+        for key, entry in zip(keys, entries, strict=True):
+            tell(key, entry is not None)
+        return entries
+
     def has(store: Store, key: Mapping[str, Any]) -> bool:
-        there = real_has(store, key)
         seen.missed += 1  # a look costs a request whatever the answer
-        return there
+        return bool(real["has"](store, key))
 
     def put(store: Store, key: Mapping[str, Any], *content: Any, **named: Any) -> Any:
-        result = real_put(store, key, *content, **named)
+        result = real["put"](store, key, *content, **named)
         seen.written += 1
         arrays = content[0] if content else named.get("arrays")
         seen.bytes_written += sum(array.nbytes for array in (arrays or {}).values())
         return result
 
     def note(store: Store, facts: Mapping[str, Any]) -> None:
-        real_note(store, facts)
+        real["note"](store, facts)
         seen.noted += 1
 
-    with (
-        mock.patch.object(Store, "get", get),
-        mock.patch.object(Store, "has", has),
-        mock.patch.object(Store, "put", put),
-        mock.patch.object(Store, "note", note),
-    ):
+    watched = {"get": get, "get_many": get_many, "has": has, "put": put, "note": note}
+    real = {name: getattr(Store, name) for name in watched if hasattr(Store, name)}
+    with contextlib.ExitStack() as patches:
+        for name in real:
+            patches.enter_context(mock.patch.object(Store, name, watched[name]))
         yield seen
