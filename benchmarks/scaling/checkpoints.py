@@ -106,7 +106,7 @@ def _alone(kind: str, count: int, quick: bool) -> dict[str, Any]:
 
 def _medians(kind: str, counts: Sequence[int], quick: bool) -> list[dict[str, Any]]:
     """A row for each count, the counts in turn."""
-    turns = [[_alone(kind, count, quick) for count in counts] for _ in range(1 if quick else 3)]
+    turns = [[_alone(kind, count, quick) for count in counts] for _ in range(1 if quick else 2)]
     return [
         {name: statistics.median(row[name] for row in rows) for name in rows[0]}
         for rows in zip(*turns, strict=True)

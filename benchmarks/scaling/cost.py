@@ -50,7 +50,7 @@ ARCHITECTURES: Final = (
     "mixer_s32_224",
 )
 QUICK: Final = ("resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224", "convnext_atto")
-IMAGES: Final = (16, 32, 64)
+IMAGES: Final = (16, 48)
 QUICK_IMAGES: Final = (8, 16)
 #: Whose sizes are kept for the arithmetic of `hub`, though they are too large to be fitted here.
 HUB: Final = ("vit_base_patch16_224", "resnet50", "mobilenetv3_small_100", "vit_large_patch16_224")
@@ -190,7 +190,7 @@ def measure(quick: bool) -> dict[str, Any]:
     names = QUICK if quick else ARCHITECTURES
     networks = {name: described(name) for name in names}
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for _ in range(1 if quick else 3):
+    for _ in range(1 if quick else 2):
         for name in names:
             for images in QUICK_IMAGES if quick else IMAGES:
                 row = audited_alone(Asked(name, images, N_CLASSES, SIDE))

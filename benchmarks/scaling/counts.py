@@ -20,12 +20,12 @@ from benchmarks.scaling.audits import WIDE, Asked, audited_alone
 from benchmarks.scaling.fits import LINEAR, exponent, line
 
 #: Of a measure that takes less than this at the largest count no exponent is told.
-_LEAST_SECONDS: Final = 0.05
+_LEAST_SECONDS: Final = 0.1
 
 #: Question → (its counts, those of a quick look, and the audit with such a count).
 SWEEPS: Final[dict[str, tuple[Sequence[int], Sequence[int], Callable[[int, bool], Asked]]]] = {
     "images": (
-        (250, 500, 1000, 2000, 4000),
+        (200, 400, 800, 1600, 3200),
         (40, 80, 160, 320),
         lambda n, quick: Asked("resnet18", n, 10),
     ),
@@ -52,7 +52,7 @@ def measure(question: str, quick: bool) -> dict[str, Any]:
     counts, few, asked = SWEEPS[question]
     chosen = few if quick else counts
     found: dict[int, list[dict[str, Any]]] = {count: [] for count in chosen}
-    for _ in range(1 if quick else 3):
+    for _ in range(1 if quick else 2):
         for count in chosen:
             found[count].append(audited_alone(asked(count, quick)))
             row = found[count][-1]

@@ -23,13 +23,14 @@ TABLES: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
     "simulation": ("simulation", simulation.table),
     "cost": ("cost", cost.table),
 }
-#: The same of tables that need several answers.
+#: The same of tables that need the answers to `cost` and `simulation`.
 OF_ALL: Final[Mapping[str, Callable[[Any], str]]] = {
     "each": hub_tables.each_table,
     "total": hub_tables.total_table,
     "sensitivity": hub_tables.sensitivity_table,
     "check": hub_tables.check_table,
 }
+_UNKNOWN: Final = "*Not measured yet.*"
 _PLACE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -39,7 +40,7 @@ def newest() -> Path:
 
 
 def rendered(text: str, kept: Mapping[str, Any]) -> str:
-    """The page with every table written anew.
+    """The page with every table written anew; one whose questions were not asked says so.
 
     Args:
         text: The page.
@@ -48,16 +49,16 @@ def rendered(text: str, kept: Mapping[str, Any]) -> str:
     Raises:
         KeyError: The page asks for a table that there is none of.
     """
+    return _PLACE.sub(lambda place: f"{place[1]}{_table(place[2], kept)}\n{place[3]}", text)
 
-    def written(match: re.Match[str]) -> str:
-        name = match[2]
-        if name in OF_ALL:
-            return f"{match[1]}{OF_ALL[name](kept)}\n{match[3]}"
-        question, table = TABLES[name]
-        answer = kept[question]
-        return f"{match[1]}{table(answer)}\n\n{_about(answer)}\n{match[3]}"
 
-    return _PLACE.sub(written, text)
+def _table(name: str, kept: Mapping[str, Any]) -> str:
+    """What stands in one place."""
+    if name in OF_ALL:
+        return OF_ALL[name](kept) if {"cost", "simulation"} <= set(kept) else _UNKNOWN
+    question, table = TABLES[name]
+    answer = kept.get(question)
+    return _UNKNOWN if answer is None else f"{table(answer)}\n\n{_about(answer)}"
 
 
 def _about(answer: Mapping[str, Any]) -> str:

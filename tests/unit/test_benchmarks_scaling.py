@@ -10,7 +10,7 @@ import pytest
 
 from audit.plugin import EngineEntry
 from audit.store import Store
-from benchmarks.scaling import cost, hub, page, simulation, store, workers
+from benchmarks.scaling import cost, hub, hub_tables, page, simulation, store, workers
 from benchmarks.scaling.fits import exponent, line
 from benchmarks.scaling.simulation import Limiter, Load, Simulation, saturation
 from benchmarks.scaling.timed import Ran, timing
@@ -155,8 +155,34 @@ def test_page_shows_every_table():
     assert names == {*page.TABLES, *page.OF_ALL}
 
 
-def test_totals_are_numbers_of_checkpoints_times_the_mean_bill(kept):
-    bills = hub.bills_of(kept)
+def test_page_says_what_was_not_measured():
+    place = "<!-- table: total -->\n1\n<!-- end -->\n<!-- table: workers -->\n<!-- end -->\n"
+    assert page.rendered(place, {}).count("*Not measured yet.*") == 2
+
+
+SIZES = {"gmacs": 4.0, "moutputs": 10.0, "mparameters": 25.0, "layers": [[64, 56, 56]]}
+ANSWERS = {
+    "cost": {
+        "coefficients": dict.fromkeys(cost.TERMS, 0.1),
+        "passes": 4.0,
+        "store": {"fixed": 1000.0, "per_map": 2.0},
+        "hub_networks": [{"name": name, **SIZES} for name in hub.MIX],
+    },
+    "simulation": {"loads": {"one listing": {"reads": 2, "writes": 32, "seconds": 30.0}}},
+}
+
+
+def test_totals_are_numbers_of_checkpoints_times_the_mean_bill():
+    mean = hub.mixed(hub.bills_of(ANSWERS))
+    total = hub_tables.total_table(ANSWERS).splitlines()[-1]
+    cells = [float(cell.replace(",", "")) for cell in total.split("|")[2:-1]]
+    assert cells[0] == pytest.approx(mean.device_seconds * 1e6 / 3600, rel=0.05)
+    assert cells[3] == pytest.approx(mean.requests * 1e6, rel=0.05)
+    assert cells[5] == pytest.approx(100.0)
+
+
+def test_mean_bill_is_that_of_the_mix():
+    bills = hub.bills_of(ANSWERS)
     mean = hub.mixed(bills)
     assert sum(hub.MIX.values()) == pytest.approx(1)
     assert mean.download_bytes == pytest.approx(
