@@ -49,7 +49,7 @@ def test_limiter_serves_a_second_at_once_and_its_rate_from_then_on():
 
 
 def test_simulation_obeys_littles_law():
-    found = Simulation(Load(20, 10, 1.0), workers=200, each=12).run()
+    found = Simulation(Load(10, 5, 1.0), workers=150, each=8).run()
     assert found["in_flight"] == pytest.approx(
         found["requests_per_second"] * found["mean_request"], rel=0.05
     )
