@@ -111,7 +111,8 @@ def described(name: str) -> Network:
         moutputs=outputs / 1e6,
         mparameters=sum(p.numel() for p in network.parameters()) / 1e6,
         layers=tuple(
-            (int(row.units), int(row.height), int(row.width)) for row in layers.itertuples()
+            (int(units), int(height), int(width))
+            for units, height, width in layers[["units", "height", "width"]].to_numpy()
         ),
     )
 

@@ -8,6 +8,7 @@ so they are quick only as far as the system still has their pages in memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -83,7 +84,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def _microseconds(call: Callable[[Any], object], keys: Sequence[Any]) -> float:
     """The median of a call on each key."""
-    return 1e6 * statistics.median(_seconds(lambda key=key: call(key)) for key in keys)
+    return 1e6 * statistics.median(_seconds(functools.partial(call, key)) for key in keys)
 
 
 def _command_seconds(root: Path, action: str) -> float:

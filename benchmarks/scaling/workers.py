@@ -11,6 +11,7 @@ give.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import sys
 import tempfile
@@ -85,8 +86,7 @@ def measure(quick: bool) -> dict[str, Any]:
                 rows[workers].append(run(zoo.study(f"run-{workers}-{turn}", workers)))
                 print(workers, rows[workers][-1], file=sys.stderr)
         hashing = seconds_each(
-            {str(threads): lambda n=threads: hash_on(n, _TASKS_OF_HASHING) for threads in WORKERS},
-            5,
+            {str(n): functools.partial(hash_on, n, _TASKS_OF_HASHING) for n in WORKERS}, 5
         )
     medians = {
         workers: {name: statistics.median(row[name] for row in found) for name in found[0]}
