@@ -74,10 +74,11 @@ def check_machine(seen: Seen, store: Store, device: str) -> None:
     here = platform.node()
     shared = f"on machine {here}: put it into a folder that all machines share"
     if not store.has(seen.mark):
+        place = pretty(str(store.location))
         raise StoreError(
-            f"a worker on machine {here} does not see the store {pretty(str(store.location))} of {seen.machine}, "
-            "and its numbers would be lost: give --cache a folder that all machines share, or the "
-            "URL of a bucket"
+            f"a worker on machine {here} does not see the store {place} of {seen.machine}, and "
+            "its numbers would be lost: give --cache a folder that all machines share, or the URL "
+            "of a bucket"
         )
     for path in seen.data:
         if not path.exists():

@@ -206,7 +206,9 @@ def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhe
     """The work on one checkpoint; `elsewhere`: another machine may do it, in another folder."""
     if not elsewhere:
         return Task(subject, planned, study.options.cache)
-    return Task(subject, planned, study.options.cache.absolute(), look(subject, study.store))
+    place = study.store.location
+    where = place.absolute() if isinstance(place, Path) else place
+    return Task(subject, planned, where, look(subject, study.store))
 
 
 def make_writable(folder: Path) -> None:
