@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 MAX_TRIES: Final = 8
 MAX_SECONDS: Final = 20.0
 _FIRST_WAIT_SECONDS: Final = 0.2
+#: How long a write may take.
+_SILENT_SECONDS: Final = 10
+_SLOWEST_BYTES_PER_SECOND: Final = 500_000
 #: Names that one request lists at most, on every object store that there is.
 PAGE: Final = 1000
 
@@ -37,8 +40,8 @@ _S3: Final = {
     "use_listings_cache": False,
     "max_concurrency": 1,
     "config_kwargs": {
-        "connect_timeout": 5,
-        "read_timeout": 20,
+        "connect_timeout": 4,
+        "read_timeout": 8,
         "retries": {"mode": "standard", "total_max_attempts": 1},
         "max_pool_connections": 32,
     },
@@ -108,10 +111,14 @@ class System:
             RemoteError: It cannot be written.
         """
 
+        # a server that takes the connection and says nothing would be waited for for ever
+        seconds = _SILENT_SECONDS + len(content) / _SLOWEST_BYTES_PER_SECOND
+        patience = {"timeout": seconds} if getattr(self.files, "async_impl", False) else {}
+
         def put() -> None:
             if not _is_bucket(self.files):
                 self.files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self.files.pipe_file(path, content)
+            self.files.pipe_file(path, content, **patience)
 
         try:
             self.attempt("put", put)

@@ -113,8 +113,7 @@ def test_a_cold_checkpoint_reads_nothing_twice_and_a_warm_one_reads_one_entry(
     again = Store(store.root)
     moved = dataclasses.replace(subject, name="renamed")
     assert audit_checkpoint(moved, measures, again, REGISTRY).failures == {}
-    entries = len(measures) + len(("logits", "facts", "clique", "cubical", "evidence"))
-    assert again.n_reads == entries
+    assert again.n_reads == len(measures)  # and then finds the rows, which another run has put
     assert len(digits()[0].labels) == 30
 
 
