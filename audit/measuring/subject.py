@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit.data.sample import Sample
 from audit.network.weights import Which
+from audit.remote import Location
 
 if TYPE_CHECKING:
     from audit.network.running import Precision
@@ -71,13 +72,14 @@ class Subject:
         source_digest: Digest of the code behind the reference, or "".
         model: The reference the source understands.
         model_args: Passed on to it.
-        weights: The file, or None where the source has published weights.
+        weights: The file, a path or URL, or None where the source has published weights. Whoever
+            reads it takes a URL through `audit.network.weights.remote`.
         weights_digest: SHA-256 of the file; without one, of the files that the source reads, or
             of the tensors of the network it builds.
         built: Whether `weights_digest` is that of the tensors of the built network.
         which: Which weights of a file that holds several: "auto", "ema" or "raw".
         base: The folder that relative paths in `model` and `model_args` start from.
-        init: The file with the weights before training, or None.
+        init: The file with the weights before training, a path or URL, or None.
         init_digest: Its SHA-256, or "".
         data_source: What reads the images.
         dataset_options: Its options.
@@ -101,12 +103,12 @@ class Subject:
     source_digest: str
     model: str
     model_args: Mapping[str, Any]
-    weights: Path | None
+    weights: Location | None
     weights_digest: str
     built: bool = False
     which: Which = "auto"
     base: Path = Path()
-    init: Path | None = None
+    init: Location | None = None
     init_digest: str = ""
     data_source: Provided
     dataset_options: Mapping[str, Any]

@@ -110,7 +110,6 @@ class System:
         Raises:
             RemoteError: It cannot be written.
         """
-
         # a server that takes the connection and says nothing would be waited for for ever
         seconds = _SILENT_SECONDS + len(content) / _SLOWEST_BYTES_PER_SECOND
         patience = {"timeout": seconds} if getattr(self.files, "async_impl", False) else {}

@@ -107,9 +107,7 @@ def test_get_many_lists_once_and_reads_what_is_there(bucket, monkeypatch, tmp_pa
 
 def test_get_many_asks_one_by_one_where_a_listing_would_be_longer(bucket, monkeypatch, tmp_path):
     filled(bucket)
-    for number in range(
-        20
-    ):  # as 5,120 in all would have
+    for number in range(20):  # as 5,120 in all would have
         bucket.put(f"cache/entries/others/00{number:062x}", b"")
     store = elsewhere(bucket, monkeypatch, tmp_path)
     assert store.get_many([{"memo": number} for number in range(5)]) == [None] * 5
