@@ -32,8 +32,8 @@ def own_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def s3_server():
     """An S3 server on this machine; the environment leads to it."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'genaudit[buckets]'")
-    pytest.importorskip("moto", reason="moto is not installed: pip install 'genaudit[buckets]'")
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'genaudit[test]'")
+    pytest.importorskip("moto", reason="moto is not installed: pip install 'genaudit[test]'")
     from s3_server import S3Server
 
     with pytest.MonkeyPatch.context() as patch:
