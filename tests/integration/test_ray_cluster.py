@@ -137,12 +137,12 @@ def test_a_process_without_the_token_is_refused(nodes, monkeypatch):
 
 
 def audited(user):
-    """The folder with five checkpoints, or twice as many as nodes are lost."""
+    """The folder with five checkpoints, or three times as many as nodes are lost."""
     digits = [path for path in user.glob("checkpoints/*") if "test_resnet" in path.name]
     for path in user.glob("checkpoints/*"):
         if path not in digits:
             path.unlink()
-    for number in range(5, 2 * N_LOSSES + 3):
+    for number in range(5, 3 * N_LOSSES):
         shutil.copy(digits[number % 5], user / f"checkpoints/test_resnet-{number}.safetensors")
     config = (user / "audit.toml").read_text().split("[[checkpoints]]")[0]
     (user / "audit.toml").write_text(config + CHECKPOINTS + MEASURES)
@@ -167,7 +167,11 @@ def start_run(config, store, output):
     words = [sys.executable, "-c", "from audit import cli; cli.main()", "run", str(config)]
     words += ["--cache", str(store.root), "-o", str(output), "--engine", "ray", "--quiet", "--json"]
     words += ["--engine-option", "retries=99", "--engine-option", "wait=120", "--device", "cpu"]
-    return start_program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with (
+        output.with_suffix(".json").open("w") as said,
+        output.with_suffix(".txt").open("w") as told,
+    ):
+        return start_program(words, stdout=said, stderr=told)
 
 
 def tables(folder):
@@ -184,10 +188,9 @@ def test_two_runs_on_one_store_lose_and_double_nothing_although_nodes_are_lost(
     folders = [tmp_path / "first", tmp_path / "second"]
     programs = [start_run(config, store, folder) for folder in folders]
     n_nodes = lose_nodes(nodes, store, programs)
-    for program in programs:
-        said, problems = program.communicate()
-        assert program.returncode == 0, problems
-        assert json.loads(said)
+    for program, folder in zip(programs, folders, strict=True):
+        assert program.wait() == 0, folder.with_suffix(".txt").read_text()
+        assert json.loads(folder.with_suffix(".json").read_text())
     assert n_nodes == N_LOSSES
 
     alone = tmp_path / "alone"
