@@ -226,7 +226,8 @@ def test_an_interrupt_ends_the_cluster_that_was_started(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     program = start_program([sys.executable, "own.py"], env=kept, cwd=tmp_path, **pipes)
-    assert program.stdout.readline() == "(0, None)\n"
+    first = program.stdout.readline()
+    assert first == "(0, None)\n", program.communicate()
     started = psutil.Process(program.pid).children(recursive=True)
     os.killpg(program.pid, signal.SIGINT)
     _, errors = program.communicate(timeout=60)

@@ -212,3 +212,19 @@ def test_a_lost_node_is_named_in_few_words():
     assert lost_with_node(RuntimeError(text))
     assert not lost_with_node(RuntimeError("The actor died because its worker process has died."))
     assert how_lost(RuntimeError("a  strange\nend"), "") == "a strange end"
+
+
+@needs_ray
+def test_a_cluster_that_cannot_be_started_is_said_in_a_sentence(monkeypatch):
+    import ray
+
+    def fail(*_, **__):
+        raise Exception("The current node\ntimed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(ConfigError) as caught:
+        list(engine.run(len, ["abc"], 1))
+    assert str(caught.value) == (
+        "a Ray cluster cannot be started on this machine: The current node timed out during "
+        "startup."
+    )

@@ -65,8 +65,14 @@ def cluster(address: str | None, n_cpus: float) -> Iterator[None]:
             options = {"address": address}
         stack.enter_context(_silence())
         stack.callback(_leave)
-        with deferred_interrupts():
-            ray.init(**options, **_QUIET)
+        try:
+            with deferred_interrupts():
+                ray.init(**options, **_QUIET)
+        except Exception as error:  # that class itself is what Ray raises where it is slow
+            where = f"be joined at {address}" if address else "be started on this machine"
+            raise ConfigError(
+                f"a Ray cluster cannot {where}: {' '.join(str(error).split())}"
+            ) from error
         yield
 
 

@@ -243,7 +243,7 @@ def _own_paths() -> list[str]:
 
 def _no_room(options: RayOptions, nodes: Sequence[Mapping[str, Any]]) -> str:
     """That no node has room for a task, and what they have."""
-    have = [_amounts(node["Resources"], options.room) for node in nodes if node["Alive"]]
+    have = sorted(_amounts(n["Resources"], options.room) for n in nodes if n["Alive"])
     shown = "; ".join(have[:_MAX_NODES_SHOWN]) or "none is left"
     return (
         f"no node of the Ray cluster had room for a task ({_amounts(options.room, options.room)}) "
