@@ -54,7 +54,34 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        _add_plugins(command)
         return command
+
+
+def _add_plugins(command: click.Command) -> None:
+    """Give a command, or each of a group's, the option that names plugins."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_plugins(inner)
+    elif all(parameter.name != "plugins" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--plugins"],
+                metavar="NAME,…",
+                expose_value=False,
+                is_eager=True,
+                callback=_name_plugins,
+                help="Installed plugins to load beside those that come along. [$GENAUDIT_PLUGINS]",
+            )
+        )
+
+
+def _name_plugins(context: click.Context, option: click.Parameter, names: str | None) -> None:
+    """Have plugins loaded from now on."""
+    if names:
+        from audit.plugin.discovery import name_plugins
+
+        name_plugins(name.strip() for name in names.split(",") if name.strip())
 
 
 @click.group(

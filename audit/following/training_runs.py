@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from audit.errors import ConfigError
-from audit.plugin.registry import installed
+from audit.plugin.registry import installed, installed_with
 from audit.runs.config import AuditConfig
 from audit.runs.training_set import located_options
 
@@ -61,7 +61,7 @@ def run_of_config(path: Path) -> TrainingRun:
             "needs the classes in the training set's own order"
         )
     first = config.checkpoints[0]
-    registry = installed()
+    registry = installed_with(config.plugins)
     options = located_options(config, registry.dataset(config.dataset.name))
     located = registry.model_source(first.model).located
     model, model_args = located(first.model, first.model_args, config.base)

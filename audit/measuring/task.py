@@ -20,7 +20,8 @@ from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
 from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
-from audit.plugin.registry import Registry, installed
+from audit.plugin.discovery import named_plugins
+from audit.plugin.registry import Registry, installed_with
 from audit.store import Store
 from audit.topology import Filtration
 from audit.topology.units import sampled_unit_frame
@@ -58,20 +59,22 @@ def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Prov
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A subject, the measures it needs, and the store's folder: plain data."""
+    """A subject, the measures it needs, the store's folder, and plugins by name: plain data."""
 
     subject: Subject
     measures: tuple[Provided, ...]
     cache: Path
+    plugins: tuple[str, ...] = dataclasses.field(default_factory=named_plugins)
 
 
 def perform(task: Task) -> Outcome:
-    """Run one task in whatever process this is, with the plugins installed here.
+    """Run one task in whatever process this is, with the plugins that it names.
 
     Raises:
+        ConfigError: A plugin that it names is not installed here.
         PluginError: A plugin or library here is another than the one the run was planned with.
     """
-    registry = installed()
+    registry = installed_with(task.plugins)
     check_versions(task, registry)
     measures = [registry.measures[measure.name] for measure in task.measures]
     return audit_checkpoint(task.subject, measures, Store(task.cache), registry)

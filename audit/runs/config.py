@@ -255,6 +255,7 @@ class AuditConfig(_Strict):
         reports: What is written of it.
         engine: Where tasks run, unless `RunOptions` says otherwise.
         ranking: How checkpoints are ranked.
+        plugins: Names of the installed plugins that are loaded beside those that come along.
         seed: Of every random choice.
         base: The folder that relative paths start from.
     """
@@ -266,6 +267,7 @@ class AuditConfig(_Strict):
     reports: ReportsConfig = ReportsConfig()
     engine: EngineConfig = EngineConfig()
     ranking: RankingConfig = RankingConfig()
+    plugins: Annotated[tuple[str, ...], pydantic.BeforeValidator(one_or_several)] = ()
     seed: int = Field(default=0, ge=0, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 

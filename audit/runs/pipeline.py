@@ -74,7 +74,7 @@ def run(
     options = options or RunOptions()
     if output is not None:
         options = options.model_copy(update={"output": Path(output)})
-    study = resolve(read_config(config_or_path), options, installed())
+    study = resolve(read_config(config_or_path), options)
     folder = options.output
     held_out = study.config.held_out
     has_table = held_out is not None and held_out.table is not None

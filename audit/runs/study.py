@@ -19,7 +19,7 @@ from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.weights import content_digest
 from audit.plugin import MeasureEntry, ModelEntry
-from audit.plugin.registry import Registry
+from audit.plugin.registry import Registry, installed_with
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
@@ -67,13 +67,20 @@ class Study:
         return sorted([*(subject.name for subject in self.subjects), *self.refused])
 
 
-def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Study:
+def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None = None) -> Study:
     """Settle everything a run depends on, so that mistakes show before anything is computed.
+
+    Args:
+        config: What is audited.
+        options: How this call runs it.
+        registry: Where plugins are looked up; None: those that come along, and those named.
 
     Raises:
         ConfigError: A name nobody registered, a glob without a file, two checkpoints of one name.
         DataError: The training set cannot be used.
+        PluginError: A plugin that is named cannot be imported.
     """
+    registry = installed_with(config.plugins) if registry is None else registry
     engine = options.engine_of(config.engine)
     check_options(f"engine {engine.name!r}", engine.options, registry.engine(engine.name).options)
     reporters = choose_reporters(config.reports, registry)
