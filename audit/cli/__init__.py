@@ -14,6 +14,7 @@ import click
 
 import audit
 from audit.errors import AuditError
+from audit.search_path import drop_empty_entries
 
 #: Subcommand → module with a `command`, in the order a user meets them.
 COMMANDS: Final = {
@@ -97,6 +98,7 @@ def genaudit() -> None:
 
 def main() -> None:
     """Run the command line; errors become one line on standard error and an exit code."""
+    drop_empty_entries()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):

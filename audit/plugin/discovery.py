@@ -1,7 +1,7 @@
 """Which plugins are installed, and which of them are loaded: those that somebody named.
 
-A plugin is code, and an installed package may bring one that nobody asked for. What comes along with
-genaudit is always loaded. Another is imported only where it is named: in `plugins` of a
+A plugin is code, and an installed package may bring one that nobody asked for. What comes along
+with genaudit is always loaded. Another is imported only where it is named: in `plugins` of a
 configuration, with the option `--plugins`, or in the variable `GENAUDIT_PLUGINS`.
 """
 

@@ -25,6 +25,10 @@ from audit.errors import ConfigError, MeasureError, unknown_name
 from audit_engines.interrupts import deferred_interrupts
 from audit_engines.worker import READY, UNPICKLABLE, attempt, serve
 
+#: Keeps the current folder, and what lies there under names of Python's modules, out of the path of
+#: a Python that is started with `-c`, as workers are.
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+
 #: One math thread per worker, so that results do not depend on how many workers there are.
 WORKER_ENVIRONMENT = {
     "GENAUDIT_THREADS": "1",
@@ -32,6 +36,7 @@ WORKER_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    **_SAFE_PATH,
 }
 #: Names of the options of `run`.
 OPTIONS = ("retries",)
@@ -228,7 +233,8 @@ def _start(function: Callable[[Any], Any], workers: list[_Worker]) -> None:
     """
     context = multiprocessing.get_context("spawn")
     with deferred_interrupts():
-        resource_tracker.ensure_running()  # or start() would, and unblock the signal
+        with _environment(_SAFE_PATH):
+            resource_tracker.ensure_running()  # or start() would, and unblock the signal
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(function, theirs), daemon=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -118,7 +118,7 @@ def test_unknown_names_say_which_plugins_are_not_loaded(site):
         "`genaudit measures` lists every measure; or name the plugin that has it in `plugins` of "
         "the configuration, --plugins or GENAUDIT_PLUGINS: 'canary', 'raising' is not loaded"
     )
-    with pytest.raises(ConfigError, match="name the plugin that has it in .*'canary'"):
+    with pytest.raises(ConfigError, match=r"name the plugin that has it in .*'canary'"):
         installed().model_source("canary_net")
     assert not sang(site)
 
