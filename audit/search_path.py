@@ -1,9 +1,9 @@
 """Where Python looks for modules: never in the current folder for that reason alone.
 
 Whoever audits a folder of somebody else's files stands in it, and a `pickle.py` lying there must
-not run. `python -m` puts the current folder before everything else, and an empty entry of `PYTHONPATH`
-means it, mostly by accident; the command `genaudit` itself does neither. A folder that `PYTHONPATH`
-names, and that of the user's own script, stay.
+not run. `python -m` puts the current folder before everything else, and an empty entry of
+`PYTHONPATH` means it, mostly by accident; the command `genaudit` itself does neither. A folder that
+`PYTHONPATH` names, and that of the user's own script, stay.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.discovery import named_plugins
 from audit.plugin.registry import Registry, installed_with
+from audit.shown import bounded
 from audit.store import Store
 from audit.topology import Filtration
 from audit.topology.units import sampled_unit_frame
@@ -45,7 +46,7 @@ class Outcome:
 
 def explain(error: BaseException) -> str:
     """An exception in one line: our own errors by their message, others with their type."""
-    text = " ".join(str(error).split())
+    text = " ".join(bounded(str(error)).split())
     return text if isinstance(error, AuditError) else f"{type(error).__name__}: {text}"
 
 

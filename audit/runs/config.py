@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from audit.errors import ConfigError, unknown_name
 from audit.network.weights import Which
 from audit.processors import default_threads
+from audit.shown import bounded, unquoted
 
 
 class _Strict(BaseModel):
@@ -344,7 +345,9 @@ class AuditConfig(_Strict):
                 "`genaudit demo` writes an example"
             ) from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
+            raise ConfigError(
+                f"configuration {path} is not valid TOML: {unquoted(error)}"
+            ) from error
         return cls.parse(content, path.absolute().parent, str(path))
 
 
@@ -401,8 +404,15 @@ def _explain(problem: Any) -> str:
     if where == "checkpoints" and kind == "tuple_type":
         return f"{where}: must be a list; write [[checkpoints]] before each"
     if kind in _TYPE_NAMES:
-        return f"{where}: must be {_TYPE_NAMES[kind]}; found {found!r}"
-    return f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {found!r}"
+        return f"{where}: must be {_TYPE_NAMES[kind]}; found {_told(found)}"
+    return (
+        f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {_told(found)}"
+    )
+
+
+def _told(found: Any) -> str:
+    """A value of the file in a message, of which little is told where it is long."""
+    return bounded(repr(found), 100)
 
 
 def _not_json(value: Any, where: str = "") -> Iterator[str]:
