@@ -19,12 +19,14 @@ from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.weights import content_digest
 from audit.plugin import MeasureEntry, ModelEntry
+from audit.plugin.discovery import plugin_digest
 from audit.plugin.registry import Registry, installed_with
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.reports import ChosenReporter, check_options, choose_reporters
 from audit.runs.training_set import compare, draw, located_options, plain_words
+from audit.shown import MOST_IN_CELL, bounded
 from audit.store import Store
 
 
@@ -97,7 +99,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None 
         try:
             subjects.append(planned.subject(name, entry, path, sources[entry.model]))
         except CheckpointError as error:
-            refused[name] = str(error)
+            refused[name] = bounded(str(error), MOST_IN_CELL)
     return Study(
         config=config,
         options=options,
@@ -230,6 +232,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "excluded": dict(sample.excluded),
             "notes": order_notes(sample.class_names, study.subjects),
         },
+        "plugins": _describe_plugins(study.registry),
         "overlap": study.overlap.describe() if study.overlap else None,
         "measures": {
             entry.name: describe_measure(entry)
@@ -238,6 +241,19 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         },
         "checkpoints": [_describe_subject(s, facts.get(s.name)) for s in study.subjects],
     }
+
+
+def _describe_plugins(registry: Registry) -> list[dict[str, str]]:
+    """What `run.json` says of the plugins that were loaded: whose code made the numbers."""
+    return [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "digest": plugin_digest(plugin),
+        }
+        for plugin in registry.loaded
+    ]
 
 
 def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict[str, Any]:

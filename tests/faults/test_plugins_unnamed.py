@@ -147,6 +147,18 @@ def test_tasks_carry_the_plugins_to_load(site, monkeypatch):
     assert TrainTask(None, site).plugins == named_plugins()
 
 
+def test_run_json_tells_whose_code_was_loaded(site):
+    from audit.runs.study import _describe_plugins
+
+    told = {plugin["name"]: plugin for plugin in _describe_plugins(installed_with(["canary"]))}
+    assert "raising" not in told
+    assert (told["canary"]["distribution"], told["canary"]["version"]) == ("genaudit-canary", "1.2")
+    assert {plugin["distribution"] for plugin in told.values()} == {"genaudit", "genaudit-canary"}
+    digests = {plugin["digest"] for plugin in told.values()}
+    assert len(digests) == len(told)
+    assert all(len(digest) == 64 for digest in digests)
+
+
 def test_digest_of_a_plugin_is_that_of_its_code_wherever_it_lies(site, tmp_path):
     def digest(name):
         found = {plugin.name: plugin for plugin in installed_plugins()}
