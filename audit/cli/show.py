@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 #: Said where accuracies are known, but not the images that they were taken on.
 NOT_COMPARED: Final = (
-    "note: the images that held-out accuracies were taken on were not given ([held_out] images), so "
-    "it was not looked at whether training images are among them"
+    "note: the images that held-out accuracies were taken on were not given ([held_out] images), "
+    "so it was not looked at whether training images are among them"
 )
 
 
