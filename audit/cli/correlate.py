@@ -48,7 +48,7 @@ def command(
     any CSV with measures and accuracies: one row per checkpoint, or one per checkpoint and
     measure. The columns of a CSV are named by options, or guessed and printed.
     """
-    from audit.cli.show import print_correlations, print_json, rows_of
+    from audit.cli.show import print_correlations, print_json, rows_of, tell_partial
     from audit.correlation.stage import correlate_folder
     from audit.folder.record import CORRELATIONS
 
@@ -56,6 +56,7 @@ def command(
         _correlate_foreign_table(source, target, output, as_json, columns)
         return
     frame = correlate_folder(source, held_out, target)
+    tell_partial(source)
     if as_json:
         print_json(rows_of(frame))
     else:

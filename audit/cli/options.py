@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +26,107 @@ folder_argument = click.argument(
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
+def _amount(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """A number above 0."""
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    raise click.BadParameter(f"{text!r} is not a number above 0.")
+
+
+def _size(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """A number of bytes, given as such or as a size."""
+    if text is None:
+        return None
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    with contextlib.suppress(ValidationError):
+        if (size := TypeAdapter(ByteSize).validate_python(text)) > 0:
+            return size
+    raise click.BadParameter(f"{text!r} is neither a size, such as 4GiB, nor a number of bytes.")
+
+
+def _settings(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    """KEY=VALUE, several times; a value as TOML has it, or as text where it is none."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or key == "name":
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE, KEY an option of the engine.")
+        found[key] = value
+        with contextlib.suppress(ValueError):
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+    return found
+
+
+def limit_options(function: Function) -> Function:
+    """What a run may take; `--engine-option` too, which says more of where it runs."""
+    for option in (
+        click.option(
+            "--max-gpu-hours",
+            callback=_amount,
+            metavar="HOURS",
+            help="As --max-hours, of all CUDA devices together.",
+        ),
+        click.option(
+            "--max-hours",
+            callback=_amount,
+            metavar="HOURS",
+            help="Stop measuring after so many, and go on with what is finished.",
+        ),
+        click.option(
+            "--checkpoint-memory",
+            callback=_size,
+            metavar="SIZE",
+            help="What a checkpoint may hold in memory, such as 4GiB; else it is a failed row.",
+        ),
+        click.option(
+            "--checkpoint-timeout",
+            callback=_amount,
+            metavar="SECONDS",
+            help="What a checkpoint may take; else it is a failed row.",
+        ),
+        click.option(
+            "--engine-option",
+            "engine_options",
+            callback=_settings,
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An option of the engine, as in [engine]; repeat it for several.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+class _Place(click.Path):
+    """A folder, or a URL, which stays text."""
+
+    name = "folder or URL"
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder's path, or the URL."""
+        from audit.remote import is_url, location
+
+        found = location(value) if is_url(value) else value
+        return found if is_url(found) else super().convert(found, param, ctx)
+
+
+cache_option = click.option(
+    "--cache",
+    type=_Place(),
+    help="The store: a folder, or a URL such as s3://bucket/cache. [$GENAUDIT_CACHE, or the "
+    "user's cache folder]",
+)
+
+
 def machine_options(function: Function) -> Function:
     """What to run on."""
     for option in (
@@ -38,14 +142,15 @@ def machine_options(function: Function) -> Function:
 
 def run_options(function: Function) -> Function:
     """What does not decide numbers: where to write, and what to run on."""
-    function = machine_options(function)
+    function = limit_options(machine_options(function))
     for option in (
-        click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         click.option(
-            "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The store's folder. [$GENAUDIT_CACHE, or the user's cache folder]",
+            "--address",
+            metavar="HOST:PORT",
+            help="A cluster to join: the engine's option `address`. [it starts one]",
         ),
+        click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
+        cache_option,
         click.option(
             "-o",
             "--output",
@@ -88,4 +193,7 @@ def make_options(**chosen: Any) -> RunOptions:
     from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
+    address = chosen.pop("address", None)
+    if address is not None:
+        chosen["engine_options"] = {**chosen.get("engine_options", {}), "address": address}
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

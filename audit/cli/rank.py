@@ -51,11 +51,12 @@ def command(folder: Path, reference: str | None, as_json: bool, prior: str, **ch
     …}, "better_than": null or {"reference", "checkpoints": [names certainly better, best first]}}.
     """
     from audit import ranking
-    from audit.cli.show import print_json, print_ranking, ranking_rows
+    from audit.cli.show import print_json, print_ranking, ranking_rows, tell_partial
     from audit.folder.record import RANKING, read_run
     from audit.ranking.stage import rank_folder
 
     frame = rank_folder(folder, prior=None if prior == "none" else prior, **chosen)
+    tell_partial(folder)
     above = ranking.better_than(frame, reference) if reference is not None else None
     if as_json:
         rows = ranking_rows(frame)

@@ -20,7 +20,7 @@ from audit.cli.options import folder_argument
 )
 def command(folder: Path, include: tuple[str, ...]) -> None:
     """Write the reports of the tables in FOLDER."""
-    from audit.cli.show import print_reports, tell_failed_reports
+    from audit.cli.show import print_reports, tell_failed_reports, tell_partial
     from audit.plugin.registry import installed
     from audit.runs.reports import choose_reporters, recorded_choice, report_folder
 
@@ -29,5 +29,6 @@ def command(folder: Path, include: tuple[str, ...]) -> None:
         choice = choice.model_copy(update={"include": include})
     result = report_folder(folder, choose_reporters(choice, installed()))
     print_reports(result)
+    tell_partial(folder)
     tell_failed_reports(result)
     raise click.exceptions.Exit(EXIT_PARTIAL if result.failed_reports else 0)

@@ -14,6 +14,7 @@ from audit.shown import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -224,6 +225,15 @@ def tell_overlap(overlap: dict[str, Any] | None) -> None:
             click.echo(f"  {kind:10}   {training} = {held_out}{apart}")
     if overlap["unreadable"]:
         click.echo(f"  {len(overlap['unreadable'])} held-out images cannot be read")
+
+
+def tell_partial(folder: Path) -> None:
+    """Say on standard error that checkpoints of an output folder are yet to be measured."""
+    from audit.folder.result import read_result
+
+    partial = read_result(folder).partial
+    if partial:
+        click.echo(f"note: {partial}", err=True)
 
 
 def print_checkpoint_notes(result: AuditResult, most: int = 8) -> None:

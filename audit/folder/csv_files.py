@@ -107,7 +107,12 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: It cannot be written.
     """
+    write_atomically(path, csv_bytes(frame))
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """What `write_csv` writes of a table."""
     # a bare carriage return would end a line for every reader, but is not quoted
     frame = frame.map(_cell).rename(columns=_cell)
     text = frame.to_csv(index=False, lineterminator="\n")
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # paths that are not UTF-8
+    return text.encode("utf-8", "backslashreplace")  # paths that are not UTF-8

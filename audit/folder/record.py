@@ -18,6 +18,7 @@ ACCURACIES: Final = "accuracies.csv"
 CORRELATIONS: Final = "correlations.csv"
 RANKING: Final = "ranking.csv"
 RUN: Final = "run.json"
+PROGRESS: Final = "progress.json"
 UNIT_EXAMPLES: Final = "unit_examples.json"
 
 

@@ -227,6 +227,11 @@ class HeldOutEntry:
     read: Callable[[Path, Sequence[KnownCheckpoint]], tuple[pd.DataFrame, Sequence[str]]]
 
 
+def _one_for_each(n_workers: int, options: Mapping[str, Any]) -> float:
+    """A device for each worker."""
+    return float(n_workers)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineEntry:
     """Where tasks run.
@@ -238,16 +243,25 @@ class EngineEntry:
         run: (function, tasks, n_workers, options) → pairs (position of the task, result or
             exception) as they finish. The function and the tasks can be pickled. A task whose
             process died yields a `MeasureError` saying how.
-        options: Names of the options it accepts.
+        options: Names of the options it accepts; `timeout` (seconds) and `memory` (bytes, or a
+            size such as "4GiB") are the limits of a task, where an engine keeps them.
+        watched: Whether `run` takes a fifth argument: a function that it calls at least once a
+            second while it waits, with position of a task under way → seconds since it was given
+            to a worker. What the function raises ends the run, as closing the iterator does.
+        n_devices: (n_workers, options) → how many CUDA devices so many workers hold together.
+        elsewhere: Whether tasks may run on other machines. Tasks are then told what this one has,
+            and refuse to run where it is missing. A task's attribute `device` is "cuda" where it
+            needs a CUDA device.
     """
 
     name: str
     summary: str
     version: str
-    run: Callable[
-        [Callable[[Any], Any], Sequence[Any], int, Mapping[str, Any]], Iterable[tuple[int, Any]]
-    ]
+    run: Callable[..., Iterable[tuple[int, Any]]]
     options: tuple[str, ...] = ()
+    watched: bool = False
+    n_devices: Callable[[int, Mapping[str, Any]], float] = _one_for_each
+    elsewhere: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,22 @@ class AuditResult:
         return found
 
     @property
+    def partial(self) -> str:
+        """What is to be known of tables that lack checkpoints, or ""."""
+        n_missing = self.run.get("missing")
+        if self.run.get("complete", True) or not n_missing:
+            return ""
+        have = "checkpoint has" if n_missing == 1 else "checkpoints have"
+        return (
+            f"this audit is partial: {n_missing} {have} not been measured yet; run it again to go "
+            "on"
+        )
+
+    @property
     def notes(self) -> list[str]:
-        """What is to be known of the training set before any number is believed."""
-        return [str(note) for note in self.run.get("dataset", {}).get("notes") or ()]
+        """What is to be known of the audit and its training set before any number is believed."""
+        notes = [str(note) for note in self.run.get("dataset", {}).get("notes") or ()]
+        return [self.partial, *notes] if self.partial else notes
 
     @property
     def failed_reports(self) -> dict[str, str]:

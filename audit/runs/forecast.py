@@ -19,11 +19,14 @@ from audit.measuring.passes import planned_passes
 from audit.measuring.subject import Provided, Subject
 from audit.measuring.task import Outcome, audit_checkpoint, explain, provided
 from audit.network.weights import read_weights
+from audit.network.weights.remote import named_as, on_this_machine
 from audit.plugin.discovery import named_plugins
 from audit.plugin.registry import installed_with
 from audit.runs import pipeline
 from audit.runs.class_orders import order_notes
 from audit.runs.config import RunOptions
+from audit.runs.durations import about
+from audit.runs.measured_tables import refusal_of
 from audit.runs.study import Study, resolve
 from audit.store import Store, key_digest
 
@@ -67,7 +70,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     n_tried = len(tried) + len(failed)
     doubts = {name: doubts for name, e in cached.items() if (doubts := e.meta["facts"]["doubts"])}
     if study.config.measures.on_doubt == "fail":
-        failed |= {name: pipeline.refusal_of(reasons) for name, reasons in doubts.items()}
+        failed |= {name: refusal_of(reasons) for name, reasons in doubts.items()}
     refused = {**study.refused, **unreadable, **failed}
     waiting = [subject for subject in pending if subject.name not in refused]
     seconds = _total(study, waiting, tried)
@@ -115,7 +118,9 @@ def layout_of(subject: Subject) -> str:
     """A word that two checkpoints share if one fits wherever the other does."""
     shapes: dict[str, list[int]] = {}
     if subject.weights is not None:
-        weights = read_weights(subject.weights, subject.weights_digest, subject.which)
+        here = on_this_machine(subject.weights, subject.weights_digest)
+        with named_as(subject.weights, here):
+            weights = read_weights(here, subject.weights_digest, subject.which)
         shapes = {name: list(tensor.shape) for name, tensor in weights.state_dict.items()}
     key = {"model": subject.model, "args": dict(subject.model_args), "shapes": shapes}
     return key_digest(key)
@@ -237,8 +242,4 @@ def _words(seconds: float) -> str:
         return "cannot be told: no checkpoint could be timed"
     if seconds == 0:
         return "nothing left to compute"
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+    return about(seconds)

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from audit import correlation
 from audit.correlation.stage import correlate_folder
-from audit.errors import DataError, StoreError
+from audit.errors import AuditError, DataError, MeasureError, StoreError
 from audit.files import write_atomically
-from audit.folder.csv_files import write_csv
-from audit.folder.currency import file_sha256
-from audit.folder.record import (
-    ACCURACIES,
-    CORRELATIONS,
-    MEASURES,
-    RANKING,
-    RUN,
-    UNITS,
-    read_run,
-    write_run,
-)
-from audit.folder.tables import ALL_MEASURES, DOUBT, measures_frame, write_parquet
-from audit.measuring.rows import measure_rows, unit_rows
+from audit.folder.record import ACCURACIES, CORRELATIONS
+from audit.folder.tables import ALL_MEASURES
+from audit.measuring.machine import look
 from audit.measuring.subject import Provided
 from audit.measuring.task import Outcome, Task, explain, perform, provided
 from audit.measuring.view import Wanted
@@ -34,9 +23,14 @@ from audit.plugin import AuditResult
 from audit.plugin.registry import installed
 from audit.ranking.stage import rank_folder
 from audit.runs.config import AuditConfig, RunOptions
+from audit.runs.engines import run_watched
 from audit.runs.kept_examples import keep_examples
+from audit.runs.longest_first import expected_lengths, longest_first
+from audit.runs.measured_tables import MeasuredTables
+from audit.runs.progress import Progress
 from audit.runs.reports import report_folder
-from audit.runs.study import Study, describe, resolve
+from audit.runs.run_limits import RunLimits, RunStoppedError
+from audit.runs.study import Study, resolve
 
 if TYPE_CHECKING:
     from audit.measuring.subject import Subject
@@ -127,8 +121,10 @@ def check_held_out(study: Study) -> list[str]:
 def measure(study: Study) -> pd.DataFrame:
     """Compute what the store lacks, and write `measures.csv`, `units.parquet` and `run.json`.
 
-    Tables of later stages that an earlier run left in the folder are removed, unless the
-    measures come out as they were.
+    They are written now and then while it goes on, and when it is interrupted: checkpoints that
+    are not finished are absent then, and `run.json` says `"complete": false`. Tables of later
+    stages that an earlier run left in the folder are removed, unless the measures come out as they
+    were.
 
     Returns:
         The measures table.
@@ -136,55 +132,26 @@ def measure(study: Study) -> pd.DataFrame:
     Raises:
         StoreError: The output folder or the store cannot be written.
     """
-    folder = study.options.output
-    make_writable(folder)
+    make_writable(study.options.output)
     found = kept_rows(study)
-    outcomes = _compute(study, [s for s in study.subjects if s.name not in found])
-    rows: list[dict[str, Any]] = [
-        _failed_row(name, ALL_MEASURES, "", reason) for name, reason in study.refused.items()
-    ]
-    units: list[pd.DataFrame] = []
-    facts: dict[str, Mapping[str, Any]] = {}
+    tables = MeasuredTables(study, _planned(study)[0])
     for subject in study.subjects:
-        outcome = outcomes.get(subject.name, Outcome("", {}))
-        entry = found.get(subject.name) or _rows_of(study, subject, outcome)
-        if outcome.failure or entry is None:
-            reason = outcome.failure or "its cache entry was damaged while this ran; run again"
-            rows.append(_failed_row(subject.name, ALL_MEASURES, "", reason))
-            continue
-        doubts = entry.meta["facts"]["doubts"]
-        if doubts and study.config.measures.on_doubt == "fail":
-            rows.append(_failed_row(subject.name, ALL_MEASURES, "", refusal_of(doubts)))
-            continue
-        kept, failed = _split(study, outcome)
-        numbers = measure_rows(subject.name, kept, entry)
-        numbers += [
-            _failed_row(subject.name, m.name, m.version, outcome.failures[m.name]) for m in failed
-        ]
-        kinds = ";".join(doubt["kind"] for doubt in doubts)
-        rows += [row | {DOUBT: kinds} for row in numbers]
-        units += unit_rows(subject.name, entry)
-        facts[subject.name] = entry.meta["facts"]
-    frame = measures_frame(rows)
-    record = describe(study, facts)
-    before = file_sha256(folder / MEASURES)
-    write_csv(frame, folder / MEASURES)
-    _write_units(units, folder / UNITS)
-    if file_sha256(folder / MEASURES) == before and (folder / RUN).exists():
-        earlier = read_run(folder)
-        record |= {name: earlier[name] for name in ("correlation", "ranking") if name in earlier}
-    else:
-        for name in (ACCURACIES, CORRELATIONS, RANKING):
-            (folder / name).unlink(missing_ok=True)
-    write_run(folder, record)
-    return frame
+        if subject.name in found:
+            tables.add_kept(subject, found[subject.name])
+    try:
+        _compute(study, [s for s in study.subjects if s.name not in found], tables)
+    except BaseException:
+        tables.save()
+        raise
+    return tables.write()
 
 
 def kept_rows(study: Study) -> dict[str, Entry]:
-    """Checkpoint → all its rows, where the store has them: one read for each checkpoint."""
+    """Checkpoint → all its rows, where the store has them: one read for each that has."""
     planned, filtrations = _planned(study)
-    entries = {s.name: study.store.get(s.row_key(planned, filtrations)) for s in study.subjects}
-    return {name: entry for name, entry in entries.items() if entry is not None}
+    entries = study.store.get_many(s.row_key(planned, filtrations) for s in study.subjects)
+    named = zip(study.subjects, entries, strict=True)
+    return {subject.name: entry for subject, entry in named if entry is not None}
 
 
 def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
@@ -192,73 +159,56 @@ def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
     return provided(study.registry, study.measures), Wanted.by(study.measures).filtrations
 
 
-def _split(study: Study, outcome: Outcome) -> tuple[list[Provided], list[Provided]]:
-    """The measures that a task computed, and those that failed."""
+def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) -> None:
+    """Run the tasks, those first that are expected to take longest, and fill the tables."""
     planned, _ = _planned(study)
-    failed = [measure for measure in planned if measure.name in outcome.failures]
-    return [measure for measure in planned if measure not in failed], failed
+    options, chosen = study.options, study.engine
+    # The ledger of a bucket is an object for every task, and all of them would be asked for.
+    is_read = len(subjects) > 1 and isinstance(study.store.location, Path)
+    lengths = expected_lengths(subjects, study.store.ledger() if is_read else ())
+    subjects = longest_first(subjects, lengths)
+    engine = study.registry.engine(chosen.name)
+    tasks = [_task(study, subject, planned, engine.elsewhere) for subject in subjects]
+    workers = min(options.workers, len(tasks))
+    n_devices = engine.n_devices(workers, chosen.options)
+    limits = RunLimits(options.max_hours, options.max_gpu_hours, n_devices)
+    if limits:
+        workers = max(1, workers)  # what is under way in this process could not be given up
+    drawn = options.progress and bool(tasks)
+    progress = Progress(options.output, study.names, study.refused, lengths, drawn)
+
+    def watch(running: Mapping[int, float]) -> None:
+        progress.watch({subjects[index].name: seconds for index, seconds in running.items()})
+        tables.save_if_due()
+        limits.check()
+
+    ends = run_watched(engine, perform, tasks, workers, chosen.options, watch)
+    waiting = {subject.name for subject in subjects}
+    with progress, contextlib.closing(ends):
+        try:
+            for index, result in ends:
+                if isinstance(result, AuditError) and not isinstance(result, MeasureError):
+                    raise result  # of the worker, not of the checkpoint: see `perform`
+                failed = isinstance(result, BaseException)
+                outcome = Outcome(explain(result), {}) if failed else result
+                waiting.remove(subjects[index].name)
+                progress.finish(subjects[index].name, tables.add(subjects[index], outcome))
+                tables.save_if_due()
+                if waiting:
+                    limits.check()
+        except RunStoppedError as stop:
+            for name in waiting:
+                tables.add_stopped(name, str(stop))
+            progress.stop(str(stop))
 
 
-def _rows_of(study: Study, subject: Subject, outcome: Outcome) -> Entry | None:
-    """What a task has left of one checkpoint."""
-    if outcome.failure:
-        return None
-    kept, _ = _split(study, outcome)
-    return study.store.get(subject.row_key(kept, Wanted.by(study.measures).filtrations))
-
-
-def _compute(study: Study, subjects: Sequence[Subject]) -> dict[str, Outcome]:
-    """Run the tasks; checkpoint → what it came to."""
-    planned, _ = _planned(study)
-    tasks = [Task(subject, planned, study.options.cache) for subject in subjects]
-    if not tasks:
-        return {}
-    outcomes: dict[str, Outcome] = {}
-    engine = study.registry.engine(study.engine.name)
-    workers = min(study.options.workers, len(tasks))
-    bar = tqdm(
-        total=len(study.subjects),
-        initial=len(study.subjects) - len(tasks),
-        desc="measuring",
-        unit="checkpoint",
-        disable=not study.options.progress,
-    )
-    with bar:
-        for index, result in engine.run(perform, tasks, workers, study.engine.options):
-            failed = isinstance(result, BaseException)
-            outcomes[subjects[index].name] = Outcome(explain(result), {}) if failed else result
-            bar.update()
-    return outcomes
-
-
-def _failed_row(checkpoint: str, measure: str, version: str, reason: str) -> dict[str, Any]:
-    """A row that says why there is no number."""
-    return {
-        "checkpoint": checkpoint,
-        "measure": measure,
-        "version": version,
-        "value": float("nan"),
-        "status": "failed",
-        "reason": reason,
-        "seconds": float("nan"),
-    }
-
-
-def refusal_of(doubts: Sequence[Mapping[str, str]]) -> str:
-    """Why a doubtful checkpoint is a failed row."""
-    reasons = "; ".join(doubt["reason"] for doubt in doubts)
-    return f'doubtful, and on_doubt = "fail" in [measures]: {reasons}'
-
-
-def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:
-    """All unit tables below each other; words as categories, so that the file stays small."""
-    if not units:
-        path.unlink(missing_ok=True)
-        return
-    frame = pd.concat(units, ignore_index=True)
-    for column in ("checkpoint", "filtration", "layer", "class_name", "status"):
-        frame[column] = frame[column].astype("category")
-    write_parquet(frame, path)
+def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhere: bool) -> Task:
+    """The work on one checkpoint; `elsewhere`: another machine may do it, in another folder."""
+    if not elsewhere:
+        return Task(subject, planned, study.options.cache)
+    place = study.store.location
+    where = place.absolute() if isinstance(place, Path) else place
+    return Task(subject, planned, where, look(subject, study.store))
 
 
 def make_writable(folder: Path) -> None:

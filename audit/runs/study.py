@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import re
 import subprocess
@@ -17,14 +18,17 @@ from audit.data.sample import Sample
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
-from audit.network.weights import content_digest
+from audit.network.weights.remote import on_this_machine, place_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.discovery import plugin_digest
 from audit.plugin.registry import Registry, installed_with
+from audit.remote import Location, pretty
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
-from audit.runs.reports import ChosenReporter, check_options, choose_reporters
+from audit.runs.engines import check_engine_options
+from audit.runs.reports import ChosenReporter, choose_reporters
+from audit.runs.run_limits import check_limits
 from audit.runs.training_set import compare, draw, located_options, plain_words
 from audit.shown import MOST_IN_CELL, bounded
 from audit.store import Store
@@ -84,15 +88,17 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None 
     """
     registry = installed_with(config.plugins) if registry is None else registry
     engine = options.engine_of(config.engine)
-    check_options(f"engine {engine.name!r}", engine.options, registry.engine(engine.name).options)
+    check_engine_options(engine, registry)
+    device = resolve_device(options.device)
+    check_limits(options, device)
     reporters = choose_reporters(config.reports, registry)
     measures = registry.select_measures(config.measures.include, config.measures.exclude)
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
+    store.check_writable()
     sample, split = draw(config, registry, store)
     overlap = compare(config, registry, store, split, sample, options.progress)
-    device = resolve_device(options.device)
     planned = _Planned(config, registry, sample, device)
     subjects, refused = [], {}
     for name, entry, path in named:
@@ -129,7 +135,7 @@ class _Planned:
         self._orders = ClassOrders(config, sample.class_names)
 
     def subject(
-        self, name: str, entry: CheckpointConfig, path: Path | None, source: ModelEntry
+        self, name: str, entry: CheckpointConfig, path: Location | None, source: ModelEntry
     ) -> Subject:
         """One checkpoint with the digests of all that is read for it.
 
@@ -139,8 +145,9 @@ class _Planned:
         config, registry = self._config, self._registry
         dataset = registry.dataset(config.dataset.name)
         found = settle_weights(source, entry, path, config.base)
-        order, order_from = self._orders.of(entry, path, source)
-        init = config.path(entry.init.replace("{name}", name)) if entry.init else None
+        here = on_this_machine(path, found.digest) if path else None
+        order, order_from = self._orders.of(entry, here, source)
+        init = config.place(entry.init.replace("{name}", name)) if entry.init else None
         if entry.model not in self._digests:
             located, _ = source.located(entry.model, entry.model_args, config.base)
             self._digests[entry.model] = source.digest(located)
@@ -158,7 +165,7 @@ class _Planned:
             which=entry.which,
             base=config.base,
             init=init,
-            init_digest=content_digest(init) if init else "",
+            init_digest=place_digest(init) if init else "",
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),
@@ -264,7 +271,7 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "model": subject.model,
         "model_args": dict(subject.model_args),
         "source": f"{subject.source} {subject.model_source.version}",
-        "weights": str(subject.weights) if subject.weights else None,
+        "weights": pretty(str(subject.weights)) if subject.weights else None,
         "weights_digest": subject.weights_digest,
         "which": subject.which,
         "class_order": None if subject.head_classes == own else list(subject.head_classes),
@@ -287,6 +294,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+@functools.cache
 def _commit() -> str | None:
     """The commit of the checkout this package runs from, or None where it is installed."""
     folder = Path(__file__).resolve().parent.parent

@@ -12,6 +12,7 @@ from audit.errors import AuditError
 from audit.plugin.registry import installed
 from audit.runs import pipeline
 from audit.runs.config import EngineConfig, RunOptions
+from audit.runs.engines import check_engine_options
 from audit.zoo.images import write_images
 from audit.zoo.recipes import Recipe, TrainTask, held_out_table, is_trained
 from audit.zoo.tasks import Task
@@ -59,6 +60,7 @@ def _train(missing: Sequence[TrainTask], n_all: int, options: RunOptions) -> Non
         disable=not options.progress,
     )
     chosen = options.engine_of(EngineConfig())
+    check_engine_options(chosen, installed())
     engine = installed().engine(chosen.name)
     workers = min(options.workers, len(missing))
     with bar:

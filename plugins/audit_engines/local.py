@@ -9,40 +9,26 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
-import multiprocessing
-import os
-import signal
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from multiprocessing import connection, resource_tracker
-from multiprocessing.context import SpawnProcess
-from multiprocessing.reduction import ForkingPickler
+from multiprocessing import connection
 from typing import Any
 
-from audit.errors import ConfigError, MeasureError, unknown_name
+from audit.errors import MeasureError
+from audit_engines.devices import least_used, visible_devices
 from audit_engines.interrupts import deferred_interrupts
-from audit_engines.worker import READY, UNPICKLABLE, attempt, serve
+from audit_engines.options import LIMITS, Limits, check_names, limits, whole_number
+from audit_engines.processes import GRACE_SECONDS, Worker, end, environment, reap, send, start
+from audit_engines.worker import READY, attempt
 
-#: Keeps the current folder, and what lies there under names of Python's modules, out of the path of
-#: a Python that is started with `-c`, as workers are.
-_SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-
-#: One math thread per worker, so that results do not depend on how many workers there are.
-WORKER_ENVIRONMENT = {
-    "GENAUDIT_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    **_SAFE_PATH,
-}
 #: Names of the options of `run`.
-OPTIONS = ("retries",)
+OPTIONS = ("retries", *LIMITS)
+
+#: What is told of the tasks under way: position → seconds since it was given to a worker.
+Watch = Callable[[Mapping[int, float]], None]
 
 _MAX_FAILED_STARTS = 3
-_GRACE_SECONDS = 2.0
 #: The longest wait for news. An interrupt that comes just before the system call, or that another
 #: thread of this process receives, does not end the call: Python notices it only afterwards.
 _WAIT_SECONDS = 0.2
@@ -53,59 +39,66 @@ def run(
     tasks: Sequence[Any],
     n_workers: int,
     options: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Run every task and yield (position, result or exception) as they finish.
 
     A task whose process dies is tried again, with no other task beside it, after all the others; if
-    its process dies each time, its outcome is a `MeasureError` that says how. Closing the iterator,
-    or an interrupt, ends every worker.
+    its process dies each time, its outcome is a `MeasureError` that says how. So is that of a task
+    over a limit, which ends its worker and is not tried again. Memory is looked at five times a
+    second, so that more may be held for a moment. What a worker still holds of earlier tasks is
+    not held against a task: it is given to a new worker then. Closing the iterator, or an
+    interrupt, ends every worker. Where there are several CUDA devices, each worker sees one.
 
     Args:
         function: Of one task; can be pickled.
         tasks: Can be pickled.
-        n_workers: Processes; 0 runs the tasks in this process.
+        n_workers: Processes; 0 runs the tasks in this process, unless there is a limit: a process
+            that is to be ended must not be this one.
         options: `retries`, how often a task whose process died is tried again: 1 by default, and 0
-            tries no task twice.
+            tries no task twice; `timeout` and `memory`, see `options.Limits`.
+        watch: Told several times a second what is under way; what it raises ends every worker.
 
     Raises:
-        ConfigError: An unknown option, or a number of retries that is none.
+        ConfigError: An unknown option, or one that is not what it must be.
         MeasureError: Worker processes cannot be started.
     """
-    n_retries = _retries(options or {})
-    if n_workers <= 0:
-        return _run_here(function, tasks)
-    return _run_in_workers(function, tasks, n_workers, n_retries)
+    given = options or {}
+    check_names("local", given, OPTIONS)
+    n_retries, limited = whole_number("local", given, "retries", 1), limits("local", given)
+    watch = watch or unwatched
+    if n_workers <= 0 and not limited:
+        return _run_here(function, tasks, watch)
+    pool = Pool(function, tasks, limited, watch)
+    return _run_in_workers(pool, len(tasks), max(1, n_workers), n_retries)
 
 
-def _retries(options: Mapping[str, Any]) -> int:
-    """The option `retries`, checked, or 1; no other option is accepted."""
-    for name in options:
-        if name not in OPTIONS:
-            hint = f"the options of engine local are {', '.join(OPTIONS)}"
-            raise unknown_name("option", name, OPTIONS, hint)
-    n_retries = options.get("retries", 1)
-    if isinstance(n_retries, bool) or not isinstance(n_retries, int) or n_retries < 0:
-        raise ConfigError(
-            f"option retries of engine local must be a whole number, 0 or more; found {n_retries!r}"
-        )
-    return n_retries
+def n_devices(n_workers: int, options: Mapping[str, Any]) -> float:
+    """How many CUDA devices so many workers hold."""
+    return min(max(1, n_workers), max(1, len(visible_devices())))
 
 
-def _run_here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+def unwatched(running: Mapping[int, float]) -> None:
+    """Nobody is told."""
+
+
+def _run_here(
+    function: Callable[[Any], Any], tasks: Sequence[Any], watch: Watch
+) -> Iterator[tuple[int, Any]]:
     """Run the tasks in this process, one after another."""
     for position, task in enumerate(tasks):
+        watch({position: 0.0})
         with _one_thread():
             outcome = attempt(function, task)
         yield position, outcome
 
 
 def _run_in_workers(
-    function: Callable[[Any], Any], tasks: Sequence[Any], n_workers: int, n_retries: int
+    pool: Pool, n_tasks: int, n_workers: int, n_retries: int
 ) -> Iterator[tuple[int, Any]]:
     """Run the tasks in processes, and those whose process died again, alone."""
-    pool = _Pool(function, tasks)
     try:
-        deaths = yield from pool.work(range(len(tasks)), n_workers)
+        deaths = yield from pool.work(range(n_tasks), n_workers)
         for _ in range(n_retries):
             if deaths:
                 deaths = yield from pool.work(sorted(deaths), 1)
@@ -124,31 +117,30 @@ def _again(n_retries: int) -> str:
     )
 
 
-@dataclasses.dataclass(eq=False)
-class _Worker:
-    """A process, this end of its pipe, and the position of its task, if it has one."""
-
-    process: SpawnProcess
-    pipe: connection.Connection
-    ready: bool = False
-    task: int | None = None
-
-
-class _Pool:
+class Pool:
     """Worker processes.
 
     Args:
         function: Of one task.
         tasks: All of them.
+        limited: What a task may take.
+        watch: Told what is under way.
     """
 
-    def __init__(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
+    def __init__(
+        self, function: Callable[[Any], Any], tasks: Sequence[Any], limited: Limits, watch: Watch
+    ) -> None:
         self._function = function
         self._tasks = tasks
-        self._workers: list[_Worker] = []
+        self._limits, self._watch = limited, watch
+        self._oversize = limited.oversize()
+        self._devices = visible_devices()
+        self._workers: list[Worker] = []
         self._failed_starts = 0
+        self._looked = time.monotonic()
+        self._for_new_workers: set[int] = set()
         # Should an interrupt come before `close` is reached, the workers end with this object.
-        self._end = weakref.finalize(self, _end, self._workers, 0)
+        self._end = weakref.finalize(self, end, self._workers, 0)
 
     def work(
         self, positions: Iterable[int], n_workers: int
@@ -157,20 +149,19 @@ class _Pool:
         waiting = collections.deque(positions)
         deaths: dict[int, str] = {}
         with deferred_interrupts():
-            _end(self._workers, n_workers)
-        while waiting or any(worker.task is not None for worker in self._workers):
-            n_busy = sum(worker.task is not None for worker in self._workers)
-            while len(self._workers) < min(n_workers, n_busy + len(waiting)):
-                _start(self._function, self._workers)
-            for worker in self._workers:
-                while waiting and worker.ready and worker.task is None:
-                    problem = _send(worker, waiting.popleft(), self._tasks)
+            end(self._workers, n_workers)
+        while waiting or self._busy():
+            self._start_up_to(min(n_workers, len(self._busy()) + len(waiting)))
+            for worker in list(self._workers):
+                if waiting and worker.ready and worker.task is None:
+                    problem = self._hand_out(worker, waiting)
                     if problem is not None:
                         yield problem
             for worker in self._with_news():
                 news = self._receive(worker, deaths)
                 if news is not None:
                     yield news
+            yield from self._look(waiting)
         return deaths
 
     def close(self) -> None:
@@ -178,18 +169,71 @@ class _Pool:
         with deferred_interrupts():
             self._end()
 
-    def _with_news(self) -> list[_Worker]:
-        """Wait until a worker has sent something or died, and return all such."""
+    def _busy(self) -> list[Worker]:
+        """The workers that have a task."""
+        return [worker for worker in self._workers if worker.task is not None]
+
+    def _start_up_to(self, n_workers: int) -> None:
+        """Start workers until there are so many, each on the device that the fewest have."""
+        while len(self._workers) < n_workers:
+            used = [worker.device for worker in self._workers]
+            start(self._function, self._workers, least_used(self._devices, used))
+
+    def _hand_out(self, worker: Worker, waiting: collections.deque[int]) -> tuple[int, Any] | None:
+        """Give a worker the next task that it may have; the outcome if it cannot be sent.
+
+        Where all that wait want a new worker, this one makes room for one.
+        """
+        for position in waiting:
+            if not worker.n_given or position not in self._for_new_workers:
+                waiting.remove(position)
+                return send(worker, position, self._tasks)
+        if all(other.n_given for other in self._workers):
+            self._remove(worker)
+        return None
+
+    def _with_news(self) -> list[Worker]:
+        """Wait a moment for workers to send something or die, and return all that have."""
         if all(worker.ready and worker.task is None for worker in self._workers):
             return []
         waited = [worker.pipe for worker in self._workers]
         ended = [worker.process.sentinel for worker in self._workers]
-        ready: list[Any] = []
-        while not ready:
-            ready = connection.wait([*waited, *ended], _WAIT_SECONDS)
+        ready = connection.wait([*waited, *ended], _WAIT_SECONDS)
         return [w for w in self._workers if w.pipe in ready or w.process.sentinel in ready]
 
-    def _receive(self, worker: _Worker, deaths: dict[int, str]) -> tuple[int, Any] | None:
+    def _look(self, waiting: collections.deque[int]) -> Iterator[tuple[int, Any]]:
+        """Tell what is under way, and end what is over a limit; the outcomes of those tasks."""
+        if time.monotonic() - self._looked < _WAIT_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._watch({w.task: w.seconds for w in self._workers if w.task is not None})
+        for worker in self._busy():
+            excess = self._excess(worker)
+            if worker.task is None or excess is None or worker.pipe.poll():
+                continue
+            self._remove(worker)
+            if excess is self._oversize and worker.n_given > 1:
+                self._for_new_workers.add(worker.task)
+                waiting.append(worker.task)
+            else:
+                yield worker.task, excess
+
+    def _excess(self, worker: Worker) -> MeasureError | None:
+        """What a worker's task comes to if it is over a limit."""
+        if self._limits.timeout is not None and worker.seconds > self._limits.timeout:
+            return self._limits.overtime()
+        if self._limits.memory is not None and worker.resident() > self._limits.memory:
+            return self._oversize
+        return None
+
+    def _remove(self, worker: Worker) -> str:
+        """End a worker and all that it started, take it out of the pool, and say how it ended."""
+        with deferred_interrupts():
+            self._workers.remove(worker)
+            worker.kill()
+            return reap(worker, time.monotonic() + GRACE_SECONDS)
+
+    def _receive(self, worker: Worker, deaths: dict[int, str]) -> tuple[int, Any] | None:
         """What a worker has sent; None if it has just started, or died."""
         try:
             if not worker.pipe.poll():
@@ -205,7 +249,7 @@ class _Pool:
         worker.task = None
         return position, outcome
 
-    def _bury(self, worker: _Worker, deaths: dict[int, str]) -> None:
+    def _bury(self, worker: Worker, deaths: dict[int, str]) -> None:
         """Take a dead worker out of the pool and note which task it leaves.
 
         Raises:
@@ -213,7 +257,7 @@ class _Pool:
         """
         with deferred_interrupts():
             self._workers.remove(worker)
-            how = _reap(worker, time.monotonic() + _GRACE_SECONDS)
+            how = reap(worker, time.monotonic() + GRACE_SECONDS)
         if worker.task is not None:
             deaths[worker.task] = how
         elif not worker.ready:
@@ -226,82 +270,6 @@ class _Pool:
                 )
 
 
-def _start(function: Callable[[Any], Any], workers: list[_Worker]) -> None:
-    """Start a worker that no interrupt from the keyboard reaches, from its first instruction on.
-
-    An interrupt of this process waits until the worker is among the others, which `_end` ends.
-    """
-    context = multiprocessing.get_context("spawn")
-    with deferred_interrupts():
-        with _environment(_SAFE_PATH):
-            resource_tracker.ensure_running()  # or start() would, and unblock the signal
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(function, theirs), daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with _environment(WORKER_ENVIRONMENT):
-                process.start()
-            workers.append(_Worker(process, ours))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-
-
-def _end(workers: list[_Worker], n_left: int) -> None:
-    """End all workers but the first few, and take them out of the list."""
-    leaving = workers[n_left:]
-    for worker in leaving:
-        worker.process.terminate()
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for worker in leaving:
-        _reap(worker, deadline)
-    del workers[n_left:]
-
-
-def _send(worker: _Worker, position: int, tasks: Sequence[Any]) -> tuple[int, Any] | None:
-    """Hand a task to a worker; the outcome if it cannot be sent."""
-    try:
-        message = ForkingPickler.dumps((position, tasks[position]))
-    except UNPICKLABLE as error:
-        return position, MeasureError(f"the task cannot be sent between processes: {error}")
-    worker.task = position
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its death is seen next
-        worker.pipe.send_bytes(message)
-    return None
-
-
-def _reap(worker: _Worker, deadline: float) -> str:
-    """Wait for a worker to end, by force if need be, and say how it ended."""
-    worker.process.join(max(0.0, deadline - time.monotonic()))
-    if worker.process.is_alive():
-        worker.process.kill()
-        worker.process.join()
-    worker.pipe.close()
-    code = worker.process.exitcode or 0
-    worker.process.close()
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name
-    cause = ": perhaps out of memory" if name == "SIGKILL" else ""
-    return f"signal {-code}, {name}{cause}"
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables that processes started meanwhile inherit."""
-    before = {name: os.environ.get(name) for name in values}
-    try:
-        os.environ.update(values)
-        yield
-    finally:
-        with deferred_interrupts():
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-
-
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """One math thread in this process, as workers have."""
@@ -310,7 +278,7 @@ def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _environment({"GENAUDIT_THREADS": "1"}):
+        with environment({"GENAUDIT_THREADS": "1"}):
             yield
     finally:
         torch.set_num_threads(before)

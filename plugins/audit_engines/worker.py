@@ -35,7 +35,7 @@ def serve(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
         pipe.send((READY, None))
         while True:
             position, task = pipe.recv()
-            pipe.send_bytes(_message(position, attempt(function, task)))
+            pipe.send_bytes(message(position, attempt(function, task)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -50,7 +50,7 @@ def attempt(function: Callable[[Any], Any], task: Any) -> Any:
         return error
 
 
-def _message(position: int, outcome: Any) -> memoryview:
+def message(position: int, outcome: Any) -> memoryview:
     """The outcome as bytes the parent can read; what cannot be sent becomes a `MeasureError`."""
     try:
         message = ForkingPickler.dumps((position, outcome))

@@ -58,7 +58,7 @@ class Headline:
         quality: How well it does out of fold: (statistic, value).
         n_failed: Checkpoints that could not be audited.
         doubtful: Checkpoints that look untrained.
-        data_notes: What is to be known of the training set, in sentences.
+        data_notes: What is to be known of the audit and its training set, in sentences.
         n_held_out: Checkpoints whose held-out accuracy is known.
     """
 
@@ -114,7 +114,10 @@ def headline(tables: Tables) -> Headline:
         quality=quality(made.get("score") or _beside_mode(made)),
         n_failed=len(tables.failed),
         doubtful=[name for name in tables.checkpoints if name in tables.doubts],
-        data_notes=[str(note) for note in tables.section("dataset").get("notes") or ()],
+        data_notes=[
+            *filter(None, [tables.partial]),
+            *map(str, tables.section("dataset").get("notes") or ()),
+        ],
         n_held_out=len(tables.accuracy),
         known=known_accuracies(tables, ranked),
     )

@@ -58,6 +58,7 @@ class Tables:
         failed: Checkpoint → reason.
         doubts: Checkpoint → why it looks untrained; those that do not are left out.
         run: The run record.
+        partial: What is to be known where checkpoints are yet to be measured, or "".
     """
 
     measures: pd.DataFrame
@@ -67,6 +68,7 @@ class Tables:
     failed: Mapping[str, str]
     doubts: Mapping[str, Sequence[str]]
     run: Mapping[str, Any]
+    partial: str = ""
 
     @classmethod
     def of(cls, result: AuditResult) -> Tables:
@@ -83,6 +85,7 @@ class Tables:
             failed=failed,
             doubts={k: why for k, why in result.doubts.items() if k not in failed},
             run=result.run,
+            partial=result.partial,
         )
 
     @functools.cached_property

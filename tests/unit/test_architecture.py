@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"arrays", "shown", "errors", "search_path"},
     {"files", "processors"},
+    {"remote"},
     {"topology"},
     {"plugin"},
     {"store", "data", "network", "statistics", "transforms"},
@@ -25,7 +26,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
-FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "transforms"}
+FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "remote", "transforms"}
 
 #: Library → where alone it may be imported.
 OWNERS = {

@@ -9,7 +9,7 @@ from multiprocessing.context import SpawnProcess
 
 import pytest
 
-from audit_engines import local
+from audit_engines import local, processes
 from audit_engines.interrupts import deferred_interrupts
 from audit_engines.local import run
 
@@ -129,7 +129,7 @@ def test_an_interrupt_while_a_worker_is_started_leaves_none(monkeypatch):
 
 @pytest.mark.usefixtures("no_children")
 def test_an_interrupt_while_workers_are_ended_leaves_none(monkeypatch):
-    reap = local._reap
+    reap = processes.reap
 
     def interrupt_and_reap(worker, deadline):
         interrupt()
@@ -137,7 +137,7 @@ def test_an_interrupt_while_workers_are_ended_leaves_none(monkeypatch):
 
     stream = run(time.sleep, [0, 60, 60], 2)
     next(stream)
-    monkeypatch.setattr(local, "_reap", interrupt_and_reap)
+    monkeypatch.setattr(processes, "reap", interrupt_and_reap)
     with pytest.raises(KeyboardInterrupt):
         stream.close()
 
@@ -149,7 +149,7 @@ def test_an_interrupt_before_workers_are_ended_leaves_none(monkeypatch):
     def never(pool):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local._Pool, "close", never)
+    monkeypatch.setattr(local.Pool, "close", never)
     stream = run(time.sleep, [0, 60, 60], 2)
     next(stream)
     with pytest.raises(KeyboardInterrupt):

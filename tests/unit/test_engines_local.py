@@ -96,7 +96,7 @@ def quiet_aborts():
 def test_plugin_provides_the_local_engine():
     entry = Registry({"engines": audit_engines}).engine("local")
     assert entry.run is run
-    assert entry.options == ("retries",)
+    assert entry.options == ("retries", "timeout", "memory")
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2])
@@ -167,7 +167,8 @@ def test_run_retries_as_often_as_it_is_told(tmp_path, n_retries, said):
 
 def test_run_refuses_options_that_it_does_not_have():
     message = (
-        "unknown option 'retry'; did you mean 'retries'? the options of engine local are retries"
+        "unknown option 'retry'; did you mean 'retries'? the options of engine local are "
+        "retries, timeout, memory"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         run(double, [1], 1, {"retry": 2})
