@@ -20,9 +20,33 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from audit.shown import MOST_IN_NAME, bounded, column_names
+
+__all__ = [
+    "AuditError",
+    "ConfigError",
+    "PluginError",
+    "DataError",
+    "CheckpointError",
+    "MeasureError",
+    "UnavailableError",
+    "StoreError",
+    "unknown_name",
+    "quoted",
+    "column_names",
+]
+
 
 class AuditError(Exception):
-    """Base of every error genaudit raises on purpose."""
+    """Base of every error genaudit raises on purpose; a message of any length is cut to fit.
+
+    Example:
+        >>> len(str(AuditError("x" * 10**8)))
+        10000
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(bounded(a) if isinstance(a, str) else a for a in arguments))
 
 
 class ConfigError(AuditError):
@@ -70,8 +94,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         >>> print(unknown_name("measure", "path_nrom", ["path_norm", "random"]))
         unknown measure 'path_nrom'; did you mean 'path_norm'?
     """
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
-    message = f"unknown {kind} {name!r}"
+    near = difflib.get_close_matches(name[:MOST_IN_NAME], sorted(known), n=3, cutoff=0.6)
+    message = f"unknown {kind} {bounded(name, MOST_IN_NAME)!r}"
     if near:
         message += "; did you mean " + " or ".join(repr(candidate) for candidate in near) + "?"
     if hint:
@@ -81,6 +105,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
 
 def quoted(names: Iterable[str], most: int = 10) -> str:
     """Names quoted and joined, the first few when there are many."""
-    listed = [repr(str(name)) for name in names]
+    listed = [repr(bounded(str(name), MOST_IN_NAME)) for name in names]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more

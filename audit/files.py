@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import uuid
+import zlib
 from pathlib import Path
 
 from audit.errors import ConfigError, StoreError
@@ -34,7 +36,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: It cannot be written; the message has the path, the bytes and the cause.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -50,6 +52,34 @@ def write_atomically(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, len(content), error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine have left in a folder.
+
+    Those of processes that live, and of other machines, stay: they may be in use.
+    """
+    for path in folder.glob(f".{_machine()}-*.tmp"):
+        process = path.name.split("-")[1]
+        if process.isdecimal() and not _lives(int(process)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _machine() -> str:
+    """What tells this machine's temporary files from those of others in a shared folder."""
+    return f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this number is there."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is there, and somebody else's
+        return True
+    return True
 
 
 def unwritable(path: Path, size: int, error: OSError) -> StoreError:

@@ -16,6 +16,7 @@ import numpy as np
 from audit.errors import ConfigError
 from audit.files import write_atomically
 from audit.plugin import MeasureEntry
+from audit.plugin.discovery import VARIABLE
 from audit.plugin.registry import installed
 from audit.zoo.table import ZooTable
 from benchmarks.zoo_statistics import baselines
@@ -70,7 +71,8 @@ def as_plugin(file: Path, folder: Path) -> list[MeasureEntry]:
     known = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(part for part in (str(folder), known) if part)
     importlib.invalidate_caches()
-    installed.cache_clear()
+    named = os.environ.get(VARIABLE, "")
+    os.environ[VARIABLE] = ",".join(part for part in (named, PLUGIN) if part)
     registry = installed()
     names = registry.owners
     found = [e for n, e in registry.measures.items() if names["genaudit_measures", n] == PLUGIN]

@@ -8,12 +8,14 @@ import logging
 import signal
 import sys
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO, cast
 
 import click
 
 import audit
 from audit.errors import AuditError
+from audit.search_path import drop_empty_entries
+from audit.shown import ShownStream, shown
 
 #: Subcommand → module with a `command`, in the order a user meets them.
 COMMANDS: Final = {
@@ -56,7 +58,34 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        _add_plugins(command)
         return command
+
+
+def _add_plugins(command: click.Command) -> None:
+    """Give a command, or each of a group's, the option that names plugins."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_plugins(inner)
+    elif all(parameter.name != "plugins" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--plugins"],
+                metavar="NAME,…",
+                expose_value=False,
+                is_eager=True,
+                callback=_name_plugins,
+                help="Installed plugins to load beside those that come along. [$GENAUDIT_PLUGINS]",
+            )
+        )
+
+
+def _name_plugins(context: click.Context, option: click.Parameter, names: str | None) -> None:
+    """Have plugins loaded from now on."""
+    if names:
+        from audit.plugin.discovery import name_plugins
+
+        name_plugins(name.strip() for name in names.split(",") if name.strip())
 
 
 @click.group(
@@ -72,18 +101,31 @@ def genaudit() -> None:
 
 def main() -> None:
     """Run the command line; errors become one line on standard error and an exit code."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminate)
+    drop_empty_entries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
             stream.reconfigure(errors="backslashreplace")
+    before = sys.stdout, sys.stderr
+    # one place for all that is printed, logged or raised; progress bars return the carriage
+    out, err = ShownStream(before[0]), ShownStream(before[1], kept="\r")
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
+    try:
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+        signal.signal(signal.SIGTERM, _terminate)
+        _run()
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _run() -> None:
+    """Run the command that was called, and end with its exit code."""
     try:
         code = genaudit.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except AuditError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {shown(str(error))}", err=True)
         sys.exit(EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: what was finished is kept; run again to go on", err=True)

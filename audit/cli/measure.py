@@ -21,12 +21,11 @@ def command(config: Path, as_json: bool, **chosen: Any) -> None:
     from audit.folder.record import MEASURES
     from audit.folder.result import read_result
     from audit.folder.tables import ALL_MEASURES
-    from audit.plugin.registry import installed
     from audit.runs import pipeline
     from audit.runs.study import resolve
 
     options = make_options(**chosen)
-    study = resolve(pipeline.read_config(config), options, installed())
+    study = resolve(pipeline.read_config(config), options)
     frame = pipeline.measure(study)
     about = read_result(options.output)
     failed = frame[(frame["measure"] == ALL_MEASURES) & (frame["status"] == "failed")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from audit.cli import EXIT_ERROR, EXIT_PARTIAL
+from audit.shown import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 #: Characters of a line on a terminal.
 WIDTH: Final = 100
+#: Said where accuracies are known, but not the images that they were taken on.
+NOT_COMPARED: Final = (
+    "note: the images that held-out accuracies were taken on were not given ([held_out] images), "
+    "so it was not looked at whether training images are among them"
+)
 
 
 def plain(value: Any) -> Any:
@@ -111,11 +117,11 @@ def print_columns(
         width: Of a line, in characters; a line is longer only where the other columns fill it.
     """
     *others, last = texts
-    widths = {name: max(map(len, [name, *texts[name][:rows]])) for name in others}
+    widths = {name: max(map(len, [name, *map(one_line, texts[name][:rows])])) for name in others}
     room = max(width - sum(size + 2 for size in widths.values()), 16)
     n_rows = len(texts[last])
     for row in range(-1, min(rows, n_rows)):
-        cells = {name: name if row < 0 else texts[name][row] for name in texts}
+        cells = {name: name if row < 0 else one_line(texts[name][row]) for name in texts}
         start = "".join(
             (cells[name].ljust if name in left else cells[name].rjust)(widths[name]) + "  "
             for name in others
@@ -190,6 +196,8 @@ def print_result(result: AuditResult, as_json: bool) -> None:
     if result.run.get("overlap"):
         click.echo()
         tell_overlap(result.run["overlap"])
+    elif not result.held_out.empty:
+        click.echo("\n" + textwrap.fill(NOT_COMPARED, WIDTH, break_on_hyphens=False))
     print_checkpoint_notes(result)
     print_doubts(result.doubts, result.notes)
     for name, reason in result.failed.items():

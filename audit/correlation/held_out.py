@@ -13,7 +13,7 @@ from audit.correlation._accuracies import shares
 from audit.correlation._roles import CHECKPOINT
 from audit.correlation._rows import check_rows
 from audit.correlation._sheet import read_sheet, type_columns
-from audit.errors import DataError, quoted
+from audit.errors import DataError, column_names, quoted
 from audit.statistics.result import HELD_OUT, TRAIN
 
 
@@ -57,7 +57,7 @@ def read_held_out(
     if missing:
         raise DataError(
             f"{sheet.where} needs columns '{CHECKPOINT}' and '{HELD_OUT}'; "
-            f"missing {quoted(missing)}, found {quoted(columns)}"
+            f"missing {quoted(missing)}, found {column_names(columns)}"
         )
     type_columns(sheet, text=(CHECKPOINT,), levels=("family",))
     check_rows(sheet, CHECKPOINT)

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from audit.errors import DataError, quoted
+from audit.errors import DataError, column_names
+from audit.shown import undefused
 
 #: What separates cells, the likeliest first, and what a sentence calls it.
 _SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -60,9 +61,11 @@ def read_cells(path: Path, where: str) -> Cells:
             notes.append(f"line {line} has fewer cells than the header: the rest is taken as empty")
     if not rows:
         raise DataError(
-            f"{where} has a header, but no rows: its columns are {quoted(header)}; it needs a row "
-            "per checkpoint"
+            f"{where} has a header, but no rows: its columns are {column_names(header)}; it "
+            "needs a row per checkpoint"
         )
+    header = [undefused(name) for name in header]
+    rows = [[undefused(cell) for cell in row] for row in rows]
     kept = [i for i, name in enumerate(header) if name or any(row[i].strip() for row in rows)]
     rows = [[row[i] for i in kept] for row in rows]
     return Cells([header[i] for i in kept], rows, lines, notes)

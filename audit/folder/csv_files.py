@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from audit.errors import DataError
+from audit.errors import DataError, column_names
 from audit.files import write_atomically
+from audit.shown import defused, undefused, unquoted
 
 #: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
 TEXT: Final = ("checkpoint", "measure", "version", "reason", "tied_with", "doubt")
@@ -49,12 +51,11 @@ def read_csv(
     except pd.errors.ParserWarning as error:
         raise DataError(f"{where} has rows with more cells than its header has names") from error
     except ValueError as error:
-        raise DataError(f"{where} is not a UTF-8 CSV file: {error}") from error
+        raise DataError(f"{where} is not a UTF-8 CSV file: {unquoted(error)}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"{where} lacks the columns {', '.join(missing)}; "
-            f"it has {', '.join(map(str, frame.columns))}"
+            f"{where} lacks the columns {', '.join(missing)}; it has {column_names(frame.columns)}"
         )
     return frame
 
@@ -75,7 +76,15 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
         )
         if _BEFORE_3_1:
             _check_ends(path, len(header))
-    return frame
+    for column, kind in frame.dtypes.items():
+        if not is_numeric_dtype(kind):
+            frame[column] = frame[column].map(undefused, na_action="ignore")
+    return frame.rename(columns=undefused)
+
+
+def _cell(value: Any) -> Any:
+    """A cell as it is written."""
+    return defused(value.replace("\r", " ")) if isinstance(value, str) else value
 
 
 def _check_ends(path: Path, n_columns: int) -> None:
@@ -92,6 +101,9 @@ def _check_ends(path: Path, n_columns: int) -> None:
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a table; equal tables give equal bytes.
 
+    Text that a spreadsheet would take for a formula has an apostrophe before it, which `read_csv`
+    and `audit.folder.cells` take away again.
+
     Raises:
         StoreError: It cannot be written.
     """
@@ -101,6 +113,6 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """What `write_csv` writes of a table."""
     # a bare carriage return would end a line for every reader, but is not quoted
-    frame = frame.map(lambda value: value.replace("\r", " ") if isinstance(value, str) else value)
+    frame = frame.map(_cell).rename(columns=_cell)
     text = frame.to_csv(index=False, lineterminator="\n")
     return text.encode("utf-8", "backslashreplace")  # paths that are not UTF-8

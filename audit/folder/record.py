@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from audit.errors import DataError
 from audit.files import write_atomically
+from audit.shown import bounded
 from audit.store import key_digest
 
 MEASURES: Final = "measures.csv"
@@ -36,9 +37,10 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"`genaudit measure CONFIG -o {folder}` writes one"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {bounded(str(error), 300)}") from error
     if not isinstance(record, dict):
-        raise DataError(f"{path} cannot be read: a JSON object was expected, found {record!r:.40}")
+        kind = type(record).__name__
+        raise DataError(f"{path} cannot be read: a JSON object was expected, found a {kind}")
     return record
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from audit.errors import DataError
 from audit.files import write_atomically
 from audit.folder.csv_files import read_csv
+from audit.shown import MOST_IN_CELL, bounded
 
 #: Columns of `measures.csv`.
 COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")
@@ -29,6 +30,7 @@ def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         DataError: Two rows for one (checkpoint, measure).
     """
     frame = pd.DataFrame([{DOUBT: "", **row} for row in rows], columns=[*COLUMNS, DOUBT])
+    frame["reason"] = [bounded(str(reason), MOST_IN_CELL) for reason in frame["reason"]]
     frame = frame.astype({"value": "float64", "seconds": "float64"})
     frame = frame.sort_values(["checkpoint", "measure"], kind="stable", ignore_index=True)
     twice = frame.duplicated(["checkpoint", "measure"])

@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from audit.errors import ConfigError
-from audit.plugin.registry import installed
+from audit.plugin.registry import installed, installed_with
 from audit.runs.config import AuditConfig
 from audit.runs.training_set import located_options
 
@@ -61,7 +61,7 @@ def run_of_config(path: Path) -> TrainingRun:
             "needs the classes in the training set's own order"
         )
     first = config.checkpoints[0]
-    registry = installed()
+    registry = installed_with(config.plugins)
     options = located_options(config, registry.dataset(config.dataset.name))
     located = registry.model_source(first.model).located
     model, model_args = located(first.model, first.model_args, config.base)
@@ -94,8 +94,10 @@ def run_of_arguments(folder: Path, dataset: Any = None) -> TrainingRun:
             f"{folder} has no {ARGUMENTS}, as timm's train.py writes it, so that what was trained "
             "must be said: give --config audit.toml, whose [dataset] and first [[checkpoints]] do"
         ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    except (ValueError, yaml.YAMLError) as error:  # whose messages quote the file
+        raise ConfigError(f"{path} cannot be read: it is not valid YAML in UTF-8") from error
     if not isinstance(known, Mapping) or not isinstance(known.get("model"), str):
         raise ConfigError(f"{path} must name the model, as timm's train.py writes it")
     if dataset is None:

@@ -141,6 +141,11 @@ def read_class_map(path: Path, names: Sequence[str], where: str) -> tuple[str, .
     if text.lstrip().startswith(("{", "[")):
         return checked_order(_from_json(text, where), names, where)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not any(name in text for name in names):  # something else, whose lines are not to be told
+        raise ConfigError(
+            f"{where} must name the {len(names)} classes of the training set, one on each line; "
+            f"it has none of {quoted(names, _MOST_NAMED)}"
+        )
     if set(lines) != set(names):
         found = [_INDEXED.fullmatch(line) for line in lines]
         pairs = [(match[1], int(match[2])) for match in found if match]
@@ -159,7 +164,7 @@ def _from_json(text: str, where: str) -> list[str]:
     if names is None:
         raise ConfigError(
             f"{where} must be a list of names, or map each name to its index from 0; "
-            f"found {text.strip()[:60]!r}"
+            f"found a {type(found).__name__}"
         )
     return names
 

@@ -27,8 +27,10 @@ from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
 from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
-from audit.plugin.registry import Registry, installed
+from audit.plugin.discovery import named_plugins
+from audit.plugin.registry import Registry, installed_with
 from audit.remote import Location
+from audit.shown import bounded
 from audit.store import Store
 from audit.topology import Filtration
 from audit.topology.units import sampled_unit_frame
@@ -52,7 +54,7 @@ class Outcome:
 
 def explain(error: BaseException) -> str:
     """An exception in one line: our own errors by their message, others with their type."""
-    text = " ".join(str(error).split())
+    text = " ".join(bounded(str(error)).split())
     return text if isinstance(error, AuditError) else f"{type(error).__name__}: {text}"
 
 
@@ -73,12 +75,14 @@ class Task:
         measures: What is computed.
         cache: The store's folder, or its URL.
         seen: What the machine that planned it has; None: it runs there.
+        plugins: Names of the plugins to load beside those that come along.
     """
 
     subject: Subject
     measures: tuple[Provided, ...]
     cache: Location
     seen: Seen | None = None
+    plugins: tuple[str, ...] = dataclasses.field(default_factory=named_plugins)
 
     @property
     def device(self) -> str:
@@ -87,18 +91,19 @@ class Task:
 
 
 def perform(task: Task) -> Outcome:
-    """Run one task in whatever process this is, with the plugins installed here.
+    """Run one task in whatever process this is, with the plugins that it names.
 
     What is wrong with the checkpoint is in the outcome; what is wrong with this worker, so that
     every task would fail here alike, is raised.
 
     Raises:
+        ConfigError: A plugin that it names is not installed here.
         PluginError: A plugin or library here is another than the one the run was planned with.
         StoreError: This machine does not see the store.
         DataError: It does not see the training set.
         ConfigError: It lacks the device.
     """
-    registry = installed()
+    registry = installed_with(task.plugins)
     check_versions(task, registry)
     measures = [registry.measures[measure.name] for measure in task.measures]
     store = Store(task.cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from audit.plugin.discovery import HOW_TO_NAME
 from audit.plugin.registry import HOOKS, installed
 
 if TYPE_CHECKING:
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def list_plugins() -> pd.DataFrame:
-    """Everything every plugin provides.
+    """Everything that the loaded plugins provide, and the plugins that are not loaded.
 
     Returns:
-        Columns kind, name, version, plugin, distribution, summary; one row per entry.
+        Columns kind, name, version, plugin, distribution, summary; one row per entry. A plugin that
+        is installed, but that nobody named, has one row of the kind "not loaded", without a name.
     """
     import pandas as pd
 
@@ -30,6 +32,17 @@ def list_plugins() -> pd.DataFrame:
         }
         for hook in HOOKS
         for name, entry in registry._entries[hook].items()
+    ]
+    rows += [
+        {
+            "kind": "not loaded",
+            "name": "",
+            "version": plugin.version,
+            "plugin": plugin.name,
+            "distribution": plugin.brought_by,
+            "summary": f"not loaded: name it in {HOW_TO_NAME}",
+        }
+        for plugin in registry.not_loaded
     ]
     columns = ["kind", "name", "version", "plugin", "distribution", "summary"]
     return pd.DataFrame(rows, columns=columns)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import importlib.metadata
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from audit.errors import ConfigError, PluginError, unknown_name
+from audit.errors import ConfigError, PluginError, quoted, unknown_name
 from audit.plugin import hooks
+from audit.plugin.discovery import (
+    HOW_TO_NAME,
+    InstalledPlugin,
+    load_plugins,
+    name_configured,
+    named_plugins,
+)
 from audit.plugin.entries import (
     DatasetEntry,
     EngineEntry,
@@ -46,6 +52,8 @@ class Registry:
     Args:
         plugins: Plugin name → imported module or object that implements hooks.
         distributions: Plugin name → "distribution version" that brought it.
+        loaded: Those of the plugins that are installed.
+        not_loaded: Plugins that are installed, but that nobody named; they are not imported.
 
     Raises:
         PluginError: A hook nobody specified, an entry of the wrong type, or two entries of one
@@ -53,9 +61,14 @@ class Registry:
     """
 
     def __init__(
-        self, plugins: Mapping[str, Any], distributions: Mapping[str, str] | None = None
+        self,
+        plugins: Mapping[str, Any],
+        distributions: Mapping[str, str] | None = None,
+        loaded: tuple[InstalledPlugin, ...] = (),
+        not_loaded: tuple[InstalledPlugin, ...] = (),
     ) -> None:
         self.distributions = dict(distributions or {})
+        self.loaded, self.not_loaded = loaded, not_loaded
         self.owners: dict[tuple[str, str], str] = {}
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
@@ -153,7 +166,7 @@ class Registry:
 
     def dataset(self, name: str) -> DatasetEntry:
         """The dataset of that name, or a `ConfigError` with the nearest names."""
-        return _look_up("dataset", name, self.datasets)
+        return self._look_up("dataset", name, self.datasets)
 
     def adopted(self, given: Any) -> dict[str, Any]:
         """The name and options of the dataset that reads an object in memory.
@@ -172,15 +185,15 @@ class Registry:
 
     def engine(self, name: str) -> EngineEntry:
         """The engine of that name, or a `ConfigError` with the nearest names."""
-        return _look_up("engine", name, self.engines)
+        return self._look_up("engine", name, self.engines)
 
     def reporter(self, name: str) -> ReporterEntry:
         """The reporter of that name, or a `ConfigError` with the nearest names."""
-        return _look_up("reporter", name, self.reporters)
+        return self._look_up("reporter", name, self.reporters)
 
     def held_out_format(self, name: str) -> HeldOutEntry:
         """The form of published accuracies, or a `ConfigError` with the nearest names."""
-        return _look_up("held-out format", name, self.held_out)
+        return self._look_up("held-out format", name, self.held_out)
 
     def model_source(self, reference: str) -> ModelEntry:
         """The source that understands a reference such as "resnet18" or "package.module:build".
@@ -192,7 +205,8 @@ class Registry:
             if entry.matches(reference):
                 return entry
         known = [name for entry in self.models.values() for name in entry.names()]
-        raise unknown_name("model", reference, known, "`genaudit models` lists them")
+        hint = f"`genaudit models` lists them{self._elsewhere()}"
+        raise unknown_name("model", reference, known, hint)
 
     def recognised_source(self, module: torch.nn.Module) -> ModelEntry | None:
         """The first source, in the order of names, that knows such a network; None if none does."""
@@ -228,7 +242,7 @@ class Registry:
             elif found := fnmatch.filter(self.measures, name):
                 chosen |= set(found)
             else:
-                chosen.add(_look_up("measure", name, self.measures).name)
+                chosen.add(self._look_up("measure", name, self.measures).name)
         return [self.measures[name] for name in sorted(chosen)]
 
     def direction(self, column: str) -> str:
@@ -241,37 +255,50 @@ class Registry:
         """The measure a column of the table belongs to (see `audit.plugin.parts`)."""
         return self.measures.get(owner_of(column, self.measures))
 
+    def _look_up(self, kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+        """One entry, or a `ConfigError` with the nearest names."""
+        if name not in entries:
+            command = "measures" if kind == "measure" else "plugins"
+            hint = f"`genaudit {command}` lists every {kind}{self._elsewhere()}"
+            raise unknown_name(kind, name, entries, hint)
+        return entries[name]
 
-def _look_up(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
-    """One entry, or a `ConfigError` with the nearest names."""
-    if name not in entries:
-        command = "measures" if kind == "measure" else "plugins"
-        raise unknown_name(kind, name, entries, f"`genaudit {command}` lists every {kind}")
-    return entries[name]
+    def _elsewhere(self) -> str:
+        """Which plugins might know a name that those that are loaded do not; or ""."""
+        if not self.not_loaded:
+            return ""
+        listed = quoted(dict.fromkeys(plugin.name for plugin in self.not_loaded))
+        return f"; or name the plugin that has it in {HOW_TO_NAME}: {listed} is not loaded"
+
+
+def installed() -> Registry:
+    """The registry of the plugins that come along and of all others named so far in this process.
+
+    Raises:
+        ConfigError: A plugin is named that is not installed.
+        PluginError: A plugin fails to import; the message names it and what brought it.
+    """
+    return _loaded(named_plugins())
+
+
+def installed_with(configured: Sequence[str]) -> Registry:
+    """The registry for one configuration: with the plugins that it names, and no other's.
+
+    Args:
+        configured: What it says under `plugins`.
+
+    Raises:
+        ConfigError: A plugin is named that is not installed.
+        PluginError: A plugin fails to import; the message names it and what brought it.
+    """
+    registry = _loaded(named_plugins(configured))
+    name_configured(configured)
+    return registry
 
 
 @functools.cache
-def installed() -> Registry:
-    """The registry of every installed plugin: all entry points of the group `genaudit`.
-
-    Raises:
-        PluginError: A plugin fails to import; the message names it and what brought it.
-    """
-    plugins: dict[str, Any] = {}
-    distributions: dict[str, str] = {}
-    for point in importlib.metadata.entry_points(group=hooks.PROJECT):
-        brought_by = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
-        if point.name in plugins and distributions[point.name] != brought_by:
-            raise PluginError(
-                f"two plugins are named {point.name!r}: one from {distributions[point.name]}, "
-                f"one from {brought_by}; uninstall one"
-            )
-        try:
-            plugins[point.name] = point.load()
-        except Exception as error:
-            raise PluginError(
-                f"plugin {point.name!r} ({point.value}, from {brought_by}) cannot be imported: "
-                f"{type(error).__name__}: {error}; repair or uninstall it"
-            ) from error
-        distributions[point.name] = brought_by
-    return Registry(plugins, distributions)
+def _loaded(named: tuple[str, ...]) -> Registry:
+    """The registry of the plugins that come along and of these."""
+    modules, loaded, rest = load_plugins(named)
+    brought_by = {plugin.name: plugin.brought_by for plugin in loaded}
+    return Registry(modules, brought_by, loaded=loaded, not_loaded=rest)

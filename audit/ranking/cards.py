@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from audit.errors import DataError, StoreError, unknown_name
 from audit.ranking.scores import column_or_gaps, zoo_scores
 from audit.ranking.weighing import combined
+from audit.shown import bounded
 from audit.statistics.result import Values
 
 FORMAT: Final = "genaudit-calibrator-card"
@@ -240,7 +241,9 @@ def _parsed(text: str, where: str) -> Card:
 
 def _checked(content: dict[str, Any], where: str) -> Card:
     if content.get("format") != FORMAT:
-        raise DataError(f'{where} needs "format": "{FORMAT}"; found {content.get("format")!r}')
+        raise DataError(
+            f'{where} needs "format": "{FORMAT}"; found {bounded(repr(content.get("format")), 100)}'
+        )
     try:
         return Card.model_validate(content)
     except ValidationError as error:

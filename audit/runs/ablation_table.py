@@ -10,7 +10,7 @@ import torch
 
 from audit.errors import ConfigError, unknown_name
 from audit.network.weights.remote import on_this_machine, weights_place
-from audit.plugin.registry import installed
+from audit.plugin.registry import installed, installed_with
 from audit.runs.checkpoints import expand_checkpoints
 from audit.runs.class_orders import ClassOrders
 from audit.runs.config import AuditConfig, DatasetConfig
@@ -185,7 +185,7 @@ def of_configuration(path: Path, checkpoint: str) -> dict[str, Any]:
     if name not in found:
         raise unknown_name("checkpoint", checkpoint, found)
     _, entry, weights = found[name]
-    dataset = installed().dataset(config.dataset.name)
+    dataset = installed_with(config.plugins).dataset(config.dataset.name)
     section = entry.model_copy(update={"weights": str(weights) if weights else None, "name": name})
     return {
         "checkpoint_or_module": section,

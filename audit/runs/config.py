@@ -20,6 +20,7 @@ from audit.files import machine_folder
 from audit.network.weights import Which
 from audit.processors import default_threads
 from audit.remote import Location, is_url, location
+from audit.shown import bounded, unquoted
 
 
 class _Strict(BaseModel):
@@ -257,6 +258,7 @@ class AuditConfig(_Strict):
         reports: What is written of it.
         engine: Where tasks run, unless `RunOptions` says otherwise.
         ranking: How checkpoints are ranked.
+        plugins: Names of the installed plugins that are loaded beside those that come along.
         seed: Of every random choice.
         base: The folder that relative paths start from.
     """
@@ -268,6 +270,7 @@ class AuditConfig(_Strict):
     reports: ReportsConfig = ReportsConfig()
     engine: EngineConfig = EngineConfig()
     ranking: RankingConfig = RankingConfig()
+    plugins: Annotated[tuple[str, ...], pydantic.BeforeValidator(one_or_several)] = ()
     seed: int = Field(default=0, ge=0, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 
@@ -351,7 +354,9 @@ class AuditConfig(_Strict):
                 "`genaudit demo` writes an example"
             ) from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from error
+            raise ConfigError(
+                f"configuration {path} is not valid TOML: {unquoted(error)}"
+            ) from error
         return cls.parse(content, path.absolute().parent, str(path))
 
 
@@ -408,8 +413,15 @@ def _explain(problem: Any) -> str:
     if where == "checkpoints" and kind == "tuple_type":
         return f"{where}: must be a list; write [[checkpoints]] before each"
     if kind in _TYPE_NAMES:
-        return f"{where}: must be {_TYPE_NAMES[kind]}; found {found!r}"
-    return f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {found!r}"
+        return f"{where}: must be {_TYPE_NAMES[kind]}; found {_told(found)}"
+    return (
+        f"{where}: {problem['msg'].lower().replace('input should', 'must')}; found {_told(found)}"
+    )
+
+
+def _told(found: Any) -> str:
+    """A value of the file in a message, of which little is told where it is long."""
+    return bounded(repr(found), 100)
 
 
 def _not_json(value: Any, where: str = "") -> Iterator[str]:

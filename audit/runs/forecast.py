@@ -20,7 +20,8 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.task import Outcome, audit_checkpoint, explain, provided
 from audit.network.weights import read_weights
 from audit.network.weights.remote import named_as, on_this_machine
-from audit.plugin.registry import installed
+from audit.plugin.discovery import named_plugins
+from audit.plugin.registry import installed_with
 from audit.runs import pipeline
 from audit.runs.class_orders import order_notes
 from audit.runs.config import RunOptions
@@ -60,7 +61,7 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
         ConfigError: The configuration cannot be used.
         DataError: The training set or the held-out table cannot be used.
     """
-    study = resolve(pipeline.read_config(config_path), options, installed())
+    study = resolve(pipeline.read_config(config_path), options)
     notes = pipeline.check_held_out(study)
     cached = pipeline.kept_rows(study)
     pending = [subject for subject in study.subjects if subject.name not in cached]
@@ -131,6 +132,7 @@ class Trial:
 
     subject: Subject
     measures: tuple[Provided, ...]
+    plugins: tuple[str, ...] = dataclasses.field(default_factory=named_plugins)
 
 
 def try_checkpoint(trial: Trial) -> float:
@@ -139,7 +141,7 @@ def try_checkpoint(trial: Trial) -> float:
     Raises:
         CheckpointError: It cannot be audited; the message is the run's.
     """
-    registry = installed()
+    registry = installed_with(trial.plugins)
     measures = [registry.measures[measure.name] for measure in trial.measures]
     seconds = 0.0
     for _ in range(2 if measures else 1):

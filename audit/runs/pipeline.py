@@ -12,7 +12,7 @@ import pandas as pd
 from audit import correlation
 from audit.correlation.stage import correlate_folder
 from audit.errors import AuditError, DataError, MeasureError, StoreError
-from audit.files import write_atomically
+from audit.files import remove_leftovers, write_atomically
 from audit.folder.record import ACCURACIES, CORRELATIONS
 from audit.folder.tables import ALL_MEASURES
 from audit.measuring.machine import look
@@ -68,7 +68,7 @@ def run(
     options = options or RunOptions()
     if output is not None:
         options = options.model_copy(update={"output": Path(output)})
-    study = resolve(read_config(config_or_path), options, installed())
+    study = resolve(read_config(config_or_path), options)
     folder = options.output
     held_out = study.config.held_out
     has_table = held_out is not None and held_out.table is not None
@@ -212,7 +212,7 @@ def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhe
 
 
 def make_writable(folder: Path) -> None:
-    """Find out before hours of work whether results can be written.
+    """Find out before hours of work whether results can be written; tidy up after killed runs.
 
     Raises:
         StoreError: They cannot; the message says why.
@@ -227,3 +227,4 @@ def make_writable(folder: Path) -> None:
             f"output folder {folder} cannot be written: {reason}; choose another with -o"
         ) from error
     probe.unlink(missing_ok=True)
+    remove_leftovers(folder)

@@ -12,7 +12,6 @@ from audit.folder.record import RUN, read_run
 from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.view import Wanted
 from audit.network.threads import all_of_float32, one_math_thread
-from audit.plugin.registry import installed
 from audit.runs.checkpoints import expand_checkpoints
 from audit.runs.config import AuditConfig, RunOptions
 from audit.runs.study import Study, resolve
@@ -47,7 +46,7 @@ def reopened(folder: Path, checkpoints: Sequence[str], options: RunOptions | Non
         )
     config = config.model_copy(update={"checkpoints": tuple(chosen), "held_out": None})
     options = options or RunOptions()
-    study = resolve(config, options.model_copy(update={"output": folder}), installed())
+    study = resolve(config, options.model_copy(update={"output": folder}))
     _check_unchanged(study, record, folder)
     return study
 

@@ -20,7 +20,8 @@ from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.network.weights.remote import on_this_machine, place_digest
 from audit.plugin import MeasureEntry, ModelEntry
-from audit.plugin.registry import Registry
+from audit.plugin.discovery import plugin_digest
+from audit.plugin.registry import Registry, installed_with
 from audit.remote import Location, pretty
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
@@ -29,6 +30,7 @@ from audit.runs.engines import check_engine_options
 from audit.runs.reports import ChosenReporter, choose_reporters
 from audit.runs.run_limits import check_limits
 from audit.runs.training_set import compare, draw, located_options, plain_words
+from audit.shown import MOST_IN_CELL, bounded
 from audit.store import Store
 
 
@@ -71,13 +73,20 @@ class Study:
         return sorted([*(subject.name for subject in self.subjects), *self.refused])
 
 
-def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Study:
+def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None = None) -> Study:
     """Settle everything a run depends on, so that mistakes show before anything is computed.
+
+    Args:
+        config: What is audited.
+        options: How this call runs it.
+        registry: Where plugins are looked up; None: those that come along, and those named.
 
     Raises:
         ConfigError: A name nobody registered, a glob without a file, two checkpoints of one name.
         DataError: The training set cannot be used.
+        PluginError: A plugin that is named cannot be imported.
     """
+    registry = installed_with(config.plugins) if registry is None else registry
     engine = options.engine_of(config.engine)
     check_engine_options(engine, registry)
     device = resolve_device(options.device)
@@ -96,7 +105,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
         try:
             subjects.append(planned.subject(name, entry, path, sources[entry.model]))
         except CheckpointError as error:
-            refused[name] = str(error)
+            refused[name] = bounded(str(error), MOST_IN_CELL)
     return Study(
         config=config,
         options=options,
@@ -230,6 +239,7 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "excluded": dict(sample.excluded),
             "notes": order_notes(sample.class_names, study.subjects),
         },
+        "plugins": _describe_plugins(study.registry),
         "overlap": study.overlap.describe() if study.overlap else None,
         "measures": {
             entry.name: describe_measure(entry)
@@ -238,6 +248,19 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         },
         "checkpoints": [_describe_subject(s, facts.get(s.name)) for s in study.subjects],
     }
+
+
+def _describe_plugins(registry: Registry) -> list[dict[str, str]]:
+    """What `run.json` says of the plugins that were loaded: whose code made the numbers."""
+    return [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "digest": plugin_digest(plugin),
+        }
+        for plugin in registry.loaded
+    ]
 
 
 def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict[str, Any]:

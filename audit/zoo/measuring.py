@@ -19,7 +19,6 @@ from audit.files import write_atomically
 from audit.folder.columns import directions_of, judged_columns, measure_of
 from audit.folder.record import read_run
 from audit.folder.tables import ALL_MEASURES, wide_frame
-from audit.plugin.registry import installed
 from audit.runs import pipeline
 from audit.runs.config import AuditConfig, RunOptions
 from audit.runs.study import resolve
@@ -188,7 +187,7 @@ def _audited(path: Path, options: RunOptions) -> tuple[pd.DataFrame, dict[str, A
     """
     output = path.with_suffix("")
     here = options.model_copy(update={"output": output})
-    study = resolve(AuditConfig.read(path), here, installed())
+    study = resolve(AuditConfig.read(path), here)
     tidy = pipeline.measure(study)
     failed = tidy[tidy["measure"] == ALL_MEASURES]
     if len(failed):

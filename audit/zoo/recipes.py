@@ -17,6 +17,7 @@ import pandas as pd
 from audit.errors import CheckpointError
 from audit.folder.csv_files import write_csv
 from audit.network.weights import file_digest
+from audit.plugin.discovery import named_plugins
 
 #: Changes whenever the same recipe would train another network.
 ZOO_VERSION: Final = "2"
@@ -119,11 +120,13 @@ class TrainTask:
         recipe: What to train.
         folder: Of the task: `data/` holds its images, `zoo/` its checkpoints.
         device: "cpu" or "cuda".
+        plugins: Names of the plugins to load beside those that come along.
     """
 
     recipe: Recipe
     folder: Path
     device: str = "cpu"
+    plugins: tuple[str, ...] = dataclasses.field(default_factory=named_plugins)
 
 
 def is_trained(task: TrainTask) -> bool:

@@ -33,6 +33,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import ConfigError, unknown_name
+from audit.shown import unquoted
 from audit.zoo.recipes import Axis, Recipe
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -199,7 +200,7 @@ def _parse(text: str, name: str, where: str, base: Path) -> Task:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not TOML: {error}") from error
+        raise ConfigError(f"{where} is not TOML: {unquoted(error)}") from error
     for section in ("dataset", "held_out"):
         if isinstance(content.get(section), dict):
             content[section] = _absolute(content[section], base)

@@ -18,7 +18,7 @@ from audit.files import write_atomically
 from audit.network.saving import write_weights
 from audit.network.threads import one_math_thread
 from audit.network.weights import file_digest
-from audit.plugin.registry import installed
+from audit.plugin.registry import installed_with
 from audit.zoo.images import held_out_file, training_file
 from audit.zoo.recipes import Recipe, TrainTask, files_of, initial_file, recipe_json
 
@@ -56,7 +56,7 @@ def train(task: TrainTask, after_epoch: AfterEpoch | None = None) -> str:
         torch.manual_seed(recipe.seed)
         images, labels, n_classes = _read(training_file(task.folder, recipe), recipe)
         model_args = {**recipe.model_args, "num_classes": n_classes, "in_chans": recipe.channels}
-        network = _network(recipe, model_args)
+        network = _network(recipe, model_args, task.plugins)
         if not initial_file(task).exists():
             write_weights(network, initial_file(task), {"architecture": recipe.architecture})
         network.to(task.device).to(memory_format=torch.channels_last)
@@ -81,10 +81,10 @@ def train(task: TrainTask, after_epoch: AfterEpoch | None = None) -> str:
     return recipe.name
 
 
-def _network(recipe: Recipe, model_args: dict[str, Any]) -> nn.Module:
+def _network(recipe: Recipe, model_args: dict[str, Any], plugins: Sequence[str]) -> nn.Module:
     """The architecture with fresh weights; dropout is no part of what a checkpoint needs."""
     dropout = {"drop_rate": recipe.dropout} if recipe.dropout else {}
-    source = installed().model_source(recipe.model)
+    source = installed_with(plugins).model_source(recipe.model)
     return source.create(recipe.model, {**model_args, **dropout}, False)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.data.split_guard import refuse_held_out
-from audit.errors import ConfigError, DataError, quoted
+from audit.errors import ConfigError, DataError, column_names, quoted
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._labels import class_names_option, numbered_labels
 from audit_datasets._options import folder_option, path_option, refuse_unknown, text_option
@@ -78,7 +78,8 @@ def _rows(path: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[st
             path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig"
         )
     except (OSError, ValueError) as error:  # pandas' own parser errors are ValueErrors
-        raise DataError(f"csv {path} cannot be read: {error}") from error
+        reason = error if isinstance(error, OSError) else "it is not a table in UTF-8"
+        raise DataError(f"csv {path} cannot be read: {reason}") from error
     wanted = [
         text_option("csv", options, *pair) for pair in (("image", "path"), ("label", "label"))
     ]
@@ -86,7 +87,7 @@ def _rows(path: Path, options: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[st
     if missing or not len(table):
         raise DataError(
             f"csv {path} needs rows with the columns {quoted(wanted)}; found {len(table)} rows "
-            f"with the columns {quoted(map(str, table.columns))}; the options image and label name "
+            f"with the columns {column_names(table.columns)}; the options image and label name "
             "others"
         )
     column = text_option("csv", options, "split_column", "split")

@@ -19,6 +19,10 @@ from audit_engines.devices import VISIBLE
 from audit_engines.interrupts import deferred_interrupts
 from audit_engines.worker import UNPICKLABLE, serve
 
+#: Keeps the current folder, and what lies there under names of Python's modules, out of the path of
+#: a Python that is started with `-c`, as workers are.
+_SAFE_PATH: Final = {"PYTHONSAFEPATH": "1"}
+
 #: One math thread per worker, so that results do not depend on how many workers there are.
 WORKER_ENVIRONMENT: Final = {
     "GENAUDIT_THREADS": "1",
@@ -26,6 +30,7 @@ WORKER_ENVIRONMENT: Final = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    **_SAFE_PATH,
 }
 #: How long a process may take to end by itself.
 GRACE_SECONDS: Final = 2.0
@@ -97,7 +102,8 @@ def start(function: Callable[[Any], Any], workers: list[Worker], device: str | N
     context = multiprocessing.get_context("spawn")
     variables = {**WORKER_ENVIRONMENT, **({} if device is None else {VISIBLE: device})}
     with deferred_interrupts():
-        resource_tracker.ensure_running()  # or start() would, and unblock the signal
+        with environment(_SAFE_PATH):
+            resource_tracker.ensure_running()  # or start() would, and unblock the signal
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(function, theirs), daemon=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,7 +1,8 @@
 """Networks from any Python function: `package.module:callable`.
 
-The module is imported, so its code runs: refer only to code you trust. It is looked for in the
-current folder, then wherever Python looks.
+The module is imported, so its code runs: refer only to code you trust. It is looked for wherever
+Python looks, then in the current folder, with those modules that its import statements name: what
+else lies there is not run.
 """
 
 from __future__ import annotations

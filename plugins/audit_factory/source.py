@@ -8,9 +8,11 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import CheckpointError, ConfigError, unknown_name
@@ -53,7 +55,7 @@ def _code(reference: str) -> Code:
     """The code behind a function, as it now lies on disk."""
     module_name = reference.partition(":")[0]
     try:
-        with _current_folder_first():
+        with _current_folder_last():
             code = code_of(module_name)
     except UnreadableError as error:
         raise ConfigError(
@@ -84,7 +86,7 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
 
     code = _code(reference)
     refuse_outdated(reference, code)
-    function = _find(reference)
+    function = _find(reference, code)
     refuse_outdated(reference, code)
     try:
         parameters = inspect.signature(function).parameters
@@ -95,7 +97,7 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
         arguments = torchvision_models.arguments(reference, function, args, pretrained)
     else:
         arguments = _arguments(reference, parameters, args, pretrained)
-    with _current_folder_first():  # it may import more
+    with _importable(code):  # it may import more
         module = function(**arguments)
     refuse_outdated(reference, code)
     if not isinstance(module, torch.nn.Module):
@@ -120,10 +122,10 @@ def _arguments(
     return {**args, "pretrained": True}
 
 
-def _find(reference: str) -> Callable[..., Any]:
+def _find(reference: str, code: Code) -> Callable[..., Any]:
     """The function itself."""
     module_name, _, path = reference.partition(":")
-    with _current_folder_first():
+    with _importable(code):
         try:
             found: Any = importlib.import_module(module_name)
         except ImportError as error:
@@ -148,15 +150,46 @@ def _no_module(reference: str, module_name: str, reason: object) -> ConfigError:
 
 
 @contextmanager
-def _current_folder_first() -> Iterator[None]:
-    """Look for modules in the current folder first."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def _current_folder_last() -> Iterator[None]:
+    """Look for modules in the current folder where Python's path has none; runs nothing."""
+    before, sys.path = sys.path, [*sys.path, str(Path.cwd())]
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(here)
+        sys.path = before
+
+
+@contextmanager
+def _importable(code: Code) -> Iterator[None]:
+    """Have modules of some code found in the current folder where Python's path has none.
+
+    No other module is found there: neither one that has the name of a module of Python's or of a
+    library's, nor one that a library would use if it were installed.
+    """
+    finder = _CurrentFolder(str(Path.cwd()), code)
+    sys.meta_path.append(finder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _CurrentFolder:
+    """Finds the topmost packages and modules of some code in a folder."""
+
+    def __init__(self, folder: str, code: Code) -> None:
+        self._folder = folder
+        self._names = {name.partition(".")[0] for name in code.files}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where a module lies, as `importlib.abc.MetaPathFinder` asks; None where it is none."""
+        if path is not None or name not in self._names:
+            return None
+        return PathFinder.find_spec(name, [self._folder])
 
 
 def recognises(module: torch.nn.Module) -> bool:

@@ -35,6 +35,8 @@ TITLE: Final = "Which of these networks generalizes best?"
 
 #: Characters that no HTML page may hold.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+#: Marks that change the direction of what stands around them, and are not seen.
+_DIRECTION: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def write(result: AuditResult, folder: Path, title: str = TITLE) -> Path:
@@ -74,6 +76,7 @@ def render(result: AuditResult, title: str = TITLE) -> str:
         everything=everything(tables),
         provenance=provenance(tables),
     )
+    text = _DIRECTION.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

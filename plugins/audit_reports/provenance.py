@@ -261,6 +261,11 @@ def limits(tables: Tables) -> list[str]:
             f"exact and {overlap['n_near']} near copies of held-out images, so held-out accuracy "
             "is not that of unseen images."
         )
+    elif not overlap and len(tables.accuracy):
+        said.append(
+            "The images that held-out accuracies were taken on were not given ([held_out] images), "
+            "so it was not looked at whether training images are among them."
+        )
     if not len(tables.accuracy):
         said.append(
             "No held-out accuracy was given, so nothing on this page shows that any measure "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audit.errors import DataError, quoted
+from audit.errors import DataError, column_names, quoted
 from audit.plugin import KnownCheckpoint
 
 _REQUIRED = ("model", "img_size", "top1")
@@ -33,12 +33,13 @@ def read_timm_results(path: str | Path) -> pd.DataFrame:
     try:
         raw = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{where} cannot be read: {error}") from error
+        reason = error if isinstance(error, OSError) else "it is not a table in UTF-8"
+        raise DataError(f"{where} cannot be read: {reason}") from error
     missing = [column for column in _REQUIRED if column not in raw.columns]
     if missing:
         raise DataError(
             f"{where} needs columns {quoted(_REQUIRED)}; missing {quoted(missing)}, "
-            f"found {quoted(map(str, raw.columns))}"
+            f"found {column_names(raw.columns)}"
         )
     numbers = {
         column: _numbers(raw, column, where)

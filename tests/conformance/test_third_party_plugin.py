@@ -33,7 +33,7 @@ print(json.dumps({
 
 def python(*arguments, path=None):
     """Run this Python; its output, or a failure that shows what it said."""
-    environment = dict(os.environ)
+    environment = {**os.environ, "GENAUDIT_PLUGINS": "weight_kurtosis" if path else ""}
     if path:
         inherited = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join([str(path), *filter(None, [inherited])])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 #: Layers from the ground up; a module may import its own layer and those below.
 LAYERS = [
-    {"arrays", "errors"},
+    {"arrays", "shown", "errors", "search_path"},
     {"files", "processors"},
     {"remote"},
     {"topology"},

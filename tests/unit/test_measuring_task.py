@@ -131,7 +131,7 @@ def test_passes_of_a_checkpoint_are_in_the_ledger(tmp_path, monkeypatch):
 
 
 def test_perform_refuses_what_its_worker_has_in_another_version(monkeypatch):
-    monkeypatch.setattr("audit.measuring.task.installed", lambda: REGISTRY)
+    monkeypatch.setattr("audit.measuring.task.installed_with", lambda names: REGISTRY)
     with pytest.raises(PluginError, match="measure 'unheard_of' has no plugin in this worker"):
         perform(task_of(Provided("unheard_of", "3")))
 
@@ -168,7 +168,7 @@ def test_a_worker_of_another_version_stops_the_run_with_both_named(tmp_path, mon
         datasets=here.datasets,
         origin=here.origin,
     )
-    monkeypatch.setattr("audit.measuring.task.installed", lambda: older)
+    monkeypatch.setattr("audit.measuring.task.installed_with", lambda names: older)
     origin = here.origin("genaudit_measures", "parameters")
     version = here.measures["parameters"].version
     with pytest.raises(PluginError) as caught:

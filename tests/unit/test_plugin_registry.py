@@ -324,15 +324,16 @@ def distribution(folder, name, module, points):
         (folder / file_name).write_text(content)
 
 
-def load_installed(*folders):
-    """Load every plugin in a fresh process that also sees these folders."""
+def load_installed(*folders, named=""):
+    """Load plugins in a fresh process that also sees these folders."""
     script = (
         "from audit.errors import PluginError\nfrom audit.plugin.registry import installed\n"
         "try:\n    print(*sorted(installed().distributions.items()))\n"
         "except PluginError as error:\n    print(error)\n"
     )
     path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
-    done = run_program([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path})
+    environment = {**os.environ, "PYTHONPATH": path, "GENAUDIT_PLUGINS": named}
+    done = run_program([sys.executable, "-c", script], env=environment)
     assert done.stderr == ""
     return done.stdout.strip()
 
@@ -341,7 +342,7 @@ def test_installed_plugin_that_fails_to_import_is_named_with_what_brought_it(tmp
     distribution(
         tmp_path, "genaudit-broken", {"broken.py": "import no_such_module\n"}, {"broken": "broken"}
     )
-    assert load_installed(tmp_path) == (
+    assert load_installed(tmp_path, named="broken") == (
         "plugin 'broken' (broken, from genaudit-broken 1.2) cannot be imported: "
         "ModuleNotFoundError: No module named 'no_such_module'; repair or uninstall it"
     )
@@ -350,7 +351,7 @@ def test_installed_plugin_that_fails_to_import_is_named_with_what_brought_it(tmp
 def test_installed_plugins_of_one_name_are_refused(tmp_path):
     for name in ("one", "two"):
         distribution(tmp_path / name, f"genaudit-{name}", {f"{name}.py": ""}, {"same": name})
-    assert load_installed(tmp_path / "one", tmp_path / "two") in {
+    assert load_installed(tmp_path / "one", tmp_path / "two", named="same") in {
         f"two plugins are named 'same': one from genaudit-{first} 1.2, "
         f"one from genaudit-{second} 1.2; uninstall one"
         for first, second in (("one", "two"), ("two", "one"))
@@ -359,4 +360,5 @@ def test_installed_plugins_of_one_name_are_refused(tmp_path):
 
 def test_installed_plugin_is_found_once_however_often_its_folder_is_listed(tmp_path):
     distribution(tmp_path, "genaudit-extra", {"extra_plugin.py": ""}, {"extra": "extra_plugin"})
-    assert "('extra', 'genaudit-extra 1.2')" in load_installed(tmp_path, tmp_path)
+    found = load_installed(tmp_path, tmp_path, named="extra")
+    assert "('extra', 'genaudit-extra 1.2')" in found

@@ -1,0 +1,39 @@
+"""After a kill no temporary file stays: the next run removes what dead processes have left."""
+
+import os
+import subprocess
+import sys
+
+from audit.files import remove_leftovers, write_atomically
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from audit import files
+
+files.os.fsync = lambda descriptor: os.kill(os.getpid(), 9)
+files.write_atomically(Path(sys.argv[1]) / "measures.csv", b"half")
+"""
+
+
+def test_the_temporary_file_of_a_killed_process_is_removed(tmp_path):
+    write_atomically(tmp_path / "measures.csv", b"old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    assert len(list(tmp_path.glob(".*.tmp"))) == 1
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["measures.csv"]
+    assert (tmp_path / "measures.csv").read_bytes() == b"old"
+
+
+def test_files_of_living_processes_and_other_machines_stay(tmp_path, monkeypatch):
+    made = []
+    for process in (os.getpid(), os.getppid()):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.getpid", lambda process=process: process)
+            patch.setattr("pathlib.Path.replace", lambda path, target: made.append(path.name))
+            write_atomically(tmp_path / "a", b"")
+    (tmp_path / ".00000000-999999999-0.tmp").touch()
+    remove_leftovers(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*made, ".00000000-999999999-0.tmp"}
