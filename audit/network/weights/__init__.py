@@ -8,7 +8,8 @@ compared with its real size before anything is allocated.
 Whoever reviews the way from bytes to weights reads, in this order:
 
 - `_door`: from a path to weights; every file, and every shard of a folder, takes it;
-- `_safetensors`, `_torch_archive`: the two formats, each checked before it is read;
+- `_safetensors`, `_torch_archive`: the two formats, each checked before it is read; `_zip`: the
+  entries of an archive, where no two readers can differ;
 - `_shards`: an index and the files it names;
 - `_choice`: the state dict inside what was read, and its dense tensors;
 - `_refusals`: everything else, named as what it is;
