@@ -8,6 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -164,13 +165,18 @@ class CheckpointView(NetworkView):
         module = plain(self._source.create(*self._located, subject.weights is None))
         self._check_unchanged(module)
         if subject.weights is not None:
-            weights = read_weights(subject.weights, subject.weights_digest, subject.which)
-            fitted = fit_weights(
-                module, weights, subject.weights, subject.model, self._source.adapt
-            )
+            path = self._weights_here(subject.weights)
+            weights = read_weights(path, subject.weights_digest, subject.which)
+            fitted = fit_weights(module, weights, path, subject.model, self._source.adapt)
             self.notes = (*weights.notes, *fitted)
         self.notes += tuple(self._source.remarks(module, subject.model_args))
         return module
+
+    def _weights_here(self, planned: Path) -> Path:
+        """The file that was planned with; published weights are fetched where it is not there."""
+        if not self._subject.published or planned.exists():
+            return planned
+        return self._source.weights_file(*self._located) or planned
 
     @property
     def _located(self) -> tuple[str, Mapping[str, Any]]:
