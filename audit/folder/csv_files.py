@@ -37,7 +37,8 @@ def read_csv(
 
     Raises:
         DataError: It does not exist or cannot be read, is no CSV in UTF-8, has rows with more
-            cells than its header has names, or lacks a column; the message says which.
+            cells than its header has names, names a column twice, or lacks one; the message says
+            which.
     """
     where = f"{what} table {path}".lstrip()
     try:
@@ -49,7 +50,7 @@ def read_csv(
     except pd.errors.ParserWarning as error:
         raise DataError(f"{where} has rows with more cells than its header has names") from error
     except ValueError as error:
-        raise DataError(f"{where} is not a UTF-8 CSV file: {error}") from error
+        raise DataError(f"{where} is not a UTF-8 CSV file: {str(error)[:500]}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
@@ -63,6 +64,7 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
     """What pandas reads, where it would shift or drop cells an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        _check_names(path)
         # not the index: rows with a cell too many would shift by one column
         header = pd.read_csv(path, nrows=0, index_col=False).columns
         frame: pd.DataFrame = pd.read_csv(
@@ -76,6 +78,16 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
         if _BEFORE_3_1:
             _check_ends(path, len(header))
     return frame
+
+
+def _check_names(path: Path) -> None:
+    """Refuse a header that names a column twice: pandas would rename the second."""
+    first = pd.read_csv(path, nrows=1, header=None, dtype=str, keep_default_na=False)
+    names = [str(name) for name in first.iloc[0]] if len(first) else []
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        shown = ", ".join(name[:100] for name in twice[:10])
+        raise ValueError(f"its header names a column twice: {shown}")
 
 
 def _check_ends(path: Path, n_columns: int) -> None:

@@ -26,11 +26,11 @@ from audit.measuring._spool import Spool
 from audit.measuring.class_order import labels_in
 from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
-from audit.network.digests import files_digest, state_digest
+from audit.network.digests import files_digest, state_digest, tensor_digests
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
 from audit.network.running import batch_size_for, lay_out
-from audit.network.weights import Weights, read_weights
+from audit.network.weights import Weights, listed, read_weights
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
 from audit.store import Entry, Store
 
@@ -152,8 +152,24 @@ class CheckpointView(NetworkView):
         """The network, and the memory format in which it runs."""
         subject = self._subject
         module = frozen(self._network().float()).to(subject.device)
+        self._before = tensor_digests(module)
         blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
         return module, lay_out(module, blank)
+
+    def _check_weights(self) -> None:
+        """Refuse a network that changes its own weights while it runs.
+
+        Raises:
+            CheckpointError: It does; the message names the first such tensor. Nothing of the pass
+                is kept.
+        """
+        after = tensor_digests(self.module)
+        changed = [name for name, digest in self._before.items() if after.get(name) != digest]
+        if changed:
+            raise CheckpointError(
+                f"{self._subject.model} changes its own weights when it is run, even in eval mode: "
+                f"{listed(changed)}; no number would be that of the checkpoint"
+            )
 
     def _network(self) -> nn.Module:
         """Build the network and load its weights.
