@@ -7,8 +7,8 @@ of an entry (`_format`), the files of entries (`_files`), their upkeep (`_upkeep
 
 from __future__ import annotations
 
-from audit.store._format import Entry
+from audit.store._format import Entry, described_entry, is_entry
 from audit.store.keys import canonical_json, key_digest
 from audit.store.local import Store
 
-__all__ = ["Store", "Entry", "canonical_json", "key_digest"]
+__all__ = ["Store", "Entry", "canonical_json", "described_entry", "is_entry", "key_digest"]

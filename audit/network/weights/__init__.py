@@ -23,11 +23,19 @@ from __future__ import annotations
 
 from audit.network.weights._choice import EMA_PREFIXES, WRAPPERS, Weights, Which
 from audit.network.weights._door import content_digest, read_torch_content, read_weights
-from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_PICKLE_BYTES, MAX_TENSORS, listed
+from audit.network.weights._limits import (
+    LOAD_ERRORS,
+    MAX_HEADER_BYTES,
+    MAX_PICKLE_BYTES,
+    MAX_TENSORS,
+    listed,
+)
+from audit.network.weights._safetensors import safetensors_metadata
 from audit.network.weights._snapshot import file_digest
 
 __all__ = [
     "EMA_PREFIXES",
+    "LOAD_ERRORS",
     "MAX_HEADER_BYTES",
     "MAX_PICKLE_BYTES",
     "MAX_TENSORS",
@@ -39,4 +47,5 @@ __all__ = [
     "listed",
     "read_torch_content",
     "read_weights",
+    "safetensors_metadata",
 ]

@@ -48,3 +48,18 @@ def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
     except (safetensors.SafetensorError, *LOAD_ERRORS) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
     return found
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file that was read before.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (safetensors.SafetensorError, *LOAD_ERRORS) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
