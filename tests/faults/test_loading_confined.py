@@ -208,6 +208,12 @@ def test_tensors_come_back_as_they_were(tmp_path):
         assert torch.equal(found[name], tensor)
 
 
+def test_what_readers_import_late_is_there_already(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "blob": bytes(range(256)), "n": 1 << 70}, path)
+    assert set(read_weights(path).state_dict) == {"a"}
+
+
 def test_a_message_that_quotes_a_file_is_bounded(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"x" * 1_000_000: "no tensor"}, path)

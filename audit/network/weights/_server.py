@@ -6,6 +6,7 @@ process that it works for does.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import json
@@ -78,7 +79,10 @@ def _warm_up() -> None:
     import torch
 
     file = io.BytesIO()
-    torch.save({"state_dict": {"a": torch.zeros(2, dtype=torch.float16)}}, file)
+    state = {"a": torch.zeros(2, dtype=torch.float16), "b": torch.nn.Parameter(torch.zeros(1))}
+    blob = "".join(map(chr, range(256))).encode("latin-1")  # bytes are pickled by that codec
+    args = argparse.Namespace(size=torch.Size([1]), kind=torch.int8, place=torch.device("cpu"))
+    torch.save({"state_dict": state, "blob": blob, "args": args, "set": {1}}, file)
     path = Path("warm-up")
     found = read_torch_archive(file.getvalue(), path)
     weights = choose_weights(found, path, "auto", "torch", len(file.getvalue()))
