@@ -32,7 +32,8 @@ DEFAULT_CARD: Final = "default"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 #: What is multiplied and added, and must not overflow.
 Bounded = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
-Positive = Annotated[float, Field(ge=1e-100, le=1e100, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
+Divisor = Annotated[float, Field(ge=1e-100, le=1e100, allow_inf_nan=False)]
 Confidence = Annotated[str, Field(pattern=r"^0?\.[0-9]{1,6}$")]
 
 
@@ -47,7 +48,7 @@ class Scaled(_Plain):
 
     coefficient: Bounded
     center: Finite = 0.0
-    spread: Positive = 1.0
+    spread: Divisor = 1.0
 
 
 class CardMeasure(Scaled):

@@ -123,7 +123,7 @@ def snapshot(file: IO[bytes], path: Path) -> Iterator[Snapshot]:
     elif start.startswith(b"PK"):
         digest = hashlib.sha256()
         with shared_file() as copy:
-            size = _pump(file, path, lambda part: (digest.update(part), copy.write(part)))
+            size = _pump(file, path, _both(digest.update, copy.write))
             copy.flush()
             copy.seek(0)
             yield Snapshot("torch", size, digest.hexdigest(), file=copy)
@@ -142,6 +142,18 @@ def _pump(file: IO[bytes], path: Path, take: Callable[[bytes], object]) -> int:
     except OSError as error:
         raise unreadable(path, error) from error
     return size
+
+
+def _both(
+    first: Callable[[bytes], object], second: Callable[[bytes], object]
+) -> Callable[[bytes], None]:
+    """What hands the same bytes to two."""
+
+    def take(part: bytes) -> None:
+        first(part)
+        second(part)
+
+    return take
 
 
 def shared_file() -> IO[bytes]:

@@ -289,9 +289,10 @@ def _descriptor_size(data: Content, entry: Record, place: int) -> int:
     """Bytes of what follows a streamed entry: checksum and sizes; miniz leaves empty ones out."""
     expected = (b"PK\7\x08", entry.checksum, entry.size, entry.size)
     for form in (_DESCRIPTOR, _DESCRIPTOR_64):
-        found = data[place : place + form.size]
-        if len(found) == form.size and form.unpack(found) == expected:
-            return form.size
+        size: int = form.size
+        found = data[place : place + size]
+        if len(found) == size and form.unpack(found) == expected:
+            return size
     if entry.size:
         raise OddError(f"{entry.name} is not followed by its sizes")
     return 0
