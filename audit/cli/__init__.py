@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "models": "audit.cli.models",
     "layers": "audit.cli.layers",
     "invariance": "audit.cli.invariance",
+    "inspect": "audit.cli.inspect",
     "plugins": "audit.cli.plugins",
     "cache": "audit.cli.cache",
 }

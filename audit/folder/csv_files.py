@@ -39,7 +39,8 @@ def read_csv(
 
     Raises:
         DataError: It does not exist or cannot be read, is no CSV in UTF-8, has rows with more
-            cells than its header has names, or lacks a column; the message says which.
+            cells than its header has names, names a column twice, or lacks one; the message says
+            which.
     """
     where = f"{what} table {path}".lstrip()
     try:
@@ -64,6 +65,7 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
     """What pandas reads, where it would shift or drop cells an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        _check_names(path)
         # not the index: rows with a cell too many would shift by one column
         header = pd.read_csv(path, nrows=0, index_col=False).columns
         frame: pd.DataFrame = pd.read_csv(
@@ -85,6 +87,16 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
 def _cell(value: Any) -> Any:
     """A cell as it is written."""
     return defused(value.replace("\r", " ")) if isinstance(value, str) else value
+
+
+def _check_names(path: Path) -> None:
+    """Refuse a header that names a column twice: pandas would rename the second."""
+    first = pd.read_csv(path, nrows=1, header=None, dtype=str, keep_default_na=False)
+    names = [str(name) for name in first.iloc[0]] if len(first) else []
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        shown = ", ".join(name[:100] for name in twice[:10])
+        raise ValueError(f"its header names a column twice: {shown}")
 
 
 def _check_ends(path: Path, n_columns: int) -> None:

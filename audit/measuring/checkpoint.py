@@ -8,6 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,11 +26,11 @@ from audit.measuring._spool import Spool
 from audit.measuring.class_order import labels_in
 from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
-from audit.network.digests import files_digest, state_digest
+from audit.network.digests import files_digest, state_digest, tensor_digests
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
 from audit.network.running import batch_size_for, lay_out
-from audit.network.weights import Weights, read_weights
+from audit.network.weights import Weights, listed, read_weights
 from audit.network.weights.remote import named_as, on_this_machine
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
 from audit.store import Entry, Store
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from audit.plugin.registry import Registry
+    from audit.remote import Location
 
 #: A prepared sample up to this size is set down on disk, for later passes and checkpoints.
 _KEEP_BYTES: Final = 512 << 20
@@ -152,8 +154,24 @@ class CheckpointView(NetworkView):
         """The network, and the memory format in which it runs."""
         subject = self._subject
         module = frozen(self._network().float()).to(subject.device)
+        self._before = tensor_digests(module)
         blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
         return module, lay_out(module, blank)
+
+    def _check_weights(self) -> None:
+        """Refuse a network that changes its own weights while it runs.
+
+        Raises:
+            CheckpointError: It does; the message names the first such tensor. Nothing of the pass
+                is kept.
+        """
+        after = tensor_digests(self.module)
+        changed = [name for name, digest in self._before.items() if after.get(name) != digest]
+        if changed:
+            raise CheckpointError(
+                f"{self._subject.model} changes its own weights when it is run, even in eval mode: "
+                f"{listed(changed)}; no number would be that of the checkpoint"
+            )
 
     def _network(self) -> nn.Module:
         """Build the network and load its weights.
@@ -165,13 +183,20 @@ class CheckpointView(NetworkView):
         module = plain(self._source.create(*self._located, subject.weights is None))
         self._check_unchanged(module)
         if subject.weights is not None:
-            here = on_this_machine(subject.weights, subject.weights_digest)
-            with named_as(subject.weights, here):
+            place = self._weights_here(subject.weights)
+            here = on_this_machine(place, subject.weights_digest)
+            with named_as(place, here):
                 weights = read_weights(here, subject.weights_digest, subject.which)
                 fitted = fit_weights(module, weights, here, subject.model, self._source.adapt)
             self.notes = (*weights.notes, *fitted)
         self.notes += tuple(self._source.remarks(module, subject.model_args))
         return module
+
+    def _weights_here(self, planned: Location) -> Location:
+        """The file that was planned with; published weights are fetched where it is not there."""
+        if not self._subject.published or not isinstance(planned, Path) or planned.exists():
+            return planned
+        return self._source.weights_file(*self._located) or planned
 
     @property
     def _located(self) -> tuple[str, Mapping[str, Any]]:

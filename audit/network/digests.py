@@ -46,6 +46,22 @@ def state_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tensor_digests(module: nn.Module) -> dict[str, str]:
+    """Name → SHA-256 of every dense tensor in the state dict of a network.
+
+    Other entries, and buffers that are no part of the weights, are left out.
+    """
+    import torch
+
+    return {
+        name: hashlib.sha256(_content(value)).hexdigest()
+        for name, value in module.state_dict().items()
+        if isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_meta)
+    }
+
+
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a network by name, in alphabetical order."""
     import torch
@@ -76,5 +92,7 @@ def _content(tensor: Tensor) -> memoryview:
     """The bytes of a tensor in row-major order."""
     import torch
 
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    with torch._C.DisableTorchFunctionSubclass():  # a class of its own may do anything
+        plain = torch.Tensor.as_subclass(torch.Tensor.detach(tensor), torch.Tensor)
+    plain = plain.cpu().resolve_conj().resolve_neg().contiguous()
     return plain.reshape(-1).view(torch.uint8).numpy().data

@@ -136,9 +136,10 @@ class ModelEntry:
             `data_config` can tell how its images are prepared.
         located: (reference, arguments, folder) → both with the relative paths in them counted
             from the folder. What only says where files lie is no part of cache keys.
-        weights_file: (reference, arguments) → the local file that `create` would read with
-            pretrained true, which is then read with the same care as any weights; None where
-            there is none.
+        weights_file: (reference, arguments) → the local file with the published weights, fetched
+            where it is not there yet. It is read with the same care as any weights and fits as a
+            whole, and `create` is never asked for pretrained weights; None where there is no such
+            file, and `create` loads them by code of its own.
         adapt: (network, state dict) → the state dict under the names of today, where it has those
             of an older layout that this source knows; else unchanged.
         remarks: (network, arguments) → what of the preparation of its images `data_config`

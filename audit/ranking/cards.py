@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import DataError, StoreError, unknown_name
 from audit.ranking.scores import column_or_gaps, zoo_scores
@@ -31,7 +31,10 @@ FORMAT: Final = "genaudit-calibrator-card"
 DEFAULT_CARD: Final = "default"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: What is multiplied and added, and must not overflow.
+Bounded = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
+Divisor = Annotated[float, Field(ge=1e-100, le=1e100, allow_inf_nan=False)]
 Confidence = Annotated[str, Field(pattern=r"^0?\.[0-9]{1,6}$")]
 
 
@@ -44,9 +47,9 @@ class _Plain(BaseModel):
 class Scaled(_Plain):
     """One standardised column: (value − center) / spread, weighed by the coefficient."""
 
-    coefficient: Finite
+    coefficient: Bounded
     center: Finite = 0.0
-    spread: Positive = 1.0
+    spread: Divisor = 1.0
 
 
 class CardMeasure(Scaled):
@@ -73,6 +76,12 @@ class CardMeasure(Scaled):
     fill: Finite = 0.0
     missing: Scaled | None = None
     group: str = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CardMeasure:
+        if self.lower > self.upper:
+            raise ValueError(f"lower = {self.lower} lies above upper = {self.upper}")
+        return self
 
 
 class CardZoo(_Plain):
@@ -124,7 +133,7 @@ class Card(_Plain):
     name: str
     kind: Literal["order", "accuracy"]
     target: str = "held_out_accuracy"
-    intercept: Finite = 0.0
+    intercept: Bounded = 0.0
     half_width: dict[Confidence, Positive] = Field(min_length=1)
     gap: dict[Confidence, Positive] = Field(default_factory=dict)
     within: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
@@ -132,6 +141,14 @@ class Card(_Plain):
     zoos: list[CardZoo] = Field(min_length=1)
     held_out_by: str = ""
     description: str = ""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Card:
+        names = [measure.name for measure in self.measures]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the measure {twice[:200]!r} is there twice")
+        return self
 
     def width_at(self, confidence: float) -> float:
         """Half width of the narrowest interval of at least this confidence.
@@ -231,12 +248,22 @@ def _shipped(name: str) -> Card:
 
 def _parsed(text: str, where: str) -> Card:
     try:
-        content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(text, object_pairs_hook=_each_key_once)
+    except (ValueError, RecursionError) as error:  # a ValueError is also an endless integer
         raise DataError(f"{where} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{where} must hold a JSON object; found {type(content).__name__}")
     return _checked(content, where)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that is there twice, Python would take the last unseen."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:200]!r} is there twice in one object")
+    return found
 
 
 def _checked(content: dict[str, Any], where: str) -> Card:
@@ -248,7 +275,7 @@ def _checked(content: dict[str, Any], where: str) -> Card:
         return Card.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "as a whole"
         raise DataError(f"{where} is not a card: {place}: {first['msg']}") from error
 
 

@@ -14,7 +14,7 @@
 - `reopened`: checkpoints of an output folder, opened again; `folder_units`: their units.
   `kept_examples`: a few units that reports show.
 - `layer_table`: the layers of an architecture, and what they cost. `invariance_table`: which
-  changes of a network move which measures.
+  changes of a network move which measures. `inspection`: what a file is and what it holds.
 
 Not named `run`: the function `audit.run` is public, and importing a folder of that name would put
 the module in its place.

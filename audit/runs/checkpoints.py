@@ -9,6 +9,7 @@ from typing import NamedTuple
 from audit.errors import CheckpointError, ConfigError
 from audit.network.digests import files_digest, state_digest
 from audit.network.plain import plain
+from audit.network.weights import LOAD_ERRORS
 from audit.network.weights.folders import WHOLE, stem, weights_in
 from audit.network.weights.remote import place_digest, urls_matching
 from audit.plugin import ModelEntry
@@ -64,7 +65,14 @@ def settle_weights(
     files = source.reads(model, args)
     if files is not None:
         return Settled(None, files_digest(files), False)
-    return Settled(None, state_digest(plain(source.create(model, args, True))), True)
+    try:
+        digest = state_digest(plain(source.create(model, args, True)))
+    except LOAD_ERRORS as error:
+        raise CheckpointError(
+            f"model {entry.model!r} cannot be built with weights of its own: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    return Settled(None, digest, True)
 
 
 def expand_checkpoints(config: AuditConfig) -> list[Expanded]:

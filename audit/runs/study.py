@@ -162,6 +162,7 @@ class _Planned:
             weights=found.file,
             weights_digest=found.digest,
             built=found.built,
+            published=path is None and found.file is not None,
             which=entry.which,
             base=config.base,
             init=init,

@@ -7,9 +7,17 @@ entry (`_format`), what a store needs of a place (`_tier`) and the two there are
 
 from __future__ import annotations
 
-from audit.store._format import Entry
+from audit.store._format import Entry, described_entry, is_entry
 from audit.store._tier import Held
 from audit.store.keys import canonical_json, key_digest
 from audit.store.store import Store
 
-__all__ = ["Store", "Entry", "Held", "canonical_json", "key_digest"]
+__all__ = [
+    "Store",
+    "Entry",
+    "Held",
+    "canonical_json",
+    "described_entry",
+    "is_entry",
+    "key_digest",
+]

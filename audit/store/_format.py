@@ -106,3 +106,29 @@ def decode(content: bytes, digest: str) -> Entry:
         return Entry(safetensors.numpy.load(payload), header["meta"])
     except (safetensors.SafetensorError, KeyError) as error:  # a KeyError is an unknown dtype
         raise ValueError(f"the payload cannot be read: {error}") from error
+
+
+def is_entry(start: bytes) -> bool:
+    """Whether a file begins as an entry does."""
+    return start.startswith(_MAGIC)
+
+
+def described_entry(content: bytes, digest: str) -> dict[str, Any]:
+    """What an entry holds: its key's names, its arrays with type and shape, the names of its JSON.
+
+    Args:
+        content: The bytes of the entry.
+        digest: Of its key, which is the name of its file.
+
+    Raises:
+        ValueError: They are damaged, or belong to another key.
+    """
+    entry = decode(content, digest)
+    header, _ = _split(content)
+    arrays = {name: f"{a.dtype} {list(a.shape)}" for name, a in entry.arrays.items()}
+    return {
+        "schema": header["schema"],
+        "key": sorted(header["key"]),
+        "arrays": arrays,
+        "json": sorted(entry.meta),
+    }

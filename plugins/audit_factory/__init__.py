@@ -25,6 +25,7 @@ def genaudit_models() -> list[ModelEntry]:
             data_config=source.data_config,
             digest=source.digest,
             recognises=source.recognises,
+            weights_file=source.weights_file,
             adapt=torchvision_models.adapt,
             remarks=torchvision_models.remarks,
         )

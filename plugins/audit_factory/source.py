@@ -108,6 +108,24 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
     return module
 
 
+def weights_file(reference: str, args: Mapping[str, Any]) -> Path | None:
+    """The file with torchvision's published weights; None for a user's own function.
+
+    A function of the user's that loads weights is code of theirs, which is trusted: what it
+    returns is digested, tensor by tensor.
+
+    Raises:
+        ConfigError: There is no such function, or what is named is none of torchvision's weights.
+        CheckpointError: No weights are named, or they cannot be fetched.
+    """
+    if not reference.startswith("torchvision.models"):
+        return None
+    function = _find(reference)
+    if not torchvision_models.is_builder(function):
+        return None
+    return torchvision_models.weights_file(reference, function, args)
+
+
 def _arguments(
     reference: str, parameters: Mapping[str, Any], args: Mapping[str, Any], pretrained: bool
 ) -> dict[str, Any]:

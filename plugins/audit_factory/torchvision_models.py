@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.errors import CheckpointError, ConfigError
@@ -26,6 +27,8 @@ _IMAGENET: Final = DataConfig(
 _SIDES: Final = {"Inception3": (299, 342)}
 #: Functions that set `transform_input` with published weights, and not without.
 _FED_OTHERWISE: Final = ("inception_v3", "googlenet")
+#: The start of a file's SHA-256, which torchvision puts into its name.
+_HASH: Final = re.compile(r"-([a-f0-9]{8,})\.")
 _OLD_DENSE_LAYER: Final = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var"
     r"|num_batches_tracked))$"
@@ -48,30 +51,61 @@ def arguments(
 ) -> dict[str, Any]:
     """What torchvision's function is called with.
 
-    `weights` in the arguments names published ones. They are fetched where the network is to be
-    pretrained; elsewhere a file takes their place, and they only say how it is used.
+    `weights` in the arguments names published ones. They only say how a network is built and fed:
+    the numbers are read from a file, be it theirs (see `weights_file`) or another.
 
     Raises:
-        CheckpointError: Published weights are wanted, and none are named.
+        ConfigError: What is named is none of torchvision's weights, or torchvision is to load them
+            itself.
+    """
+    named = args.get("weights")
+    entry = None if named is None else _entry(named)
+    if pretrained or args.get("pretrained"):
+        raise ConfigError(
+            f"model {reference!r}: pretrained weights are not loaded by torchvision, past the "
+            "checks of weights; write `pretrained = true` in the checkpoint's section and name "
+            "them in model_args.weights, or give a file"
+        )
+    given = {name: value for name, value in args.items() if name not in ("weights", "pretrained")}
+    if entry is not None and function.__name__ in _FED_OTHERWISE:
+        given.setdefault("transform_input", True)
+    if entry is not None and function.__name__.startswith("vit_"):
+        given.setdefault("image_size", entry.meta["min_size"][0])
+    return given
+
+
+def weights_file(reference: str, function: Callable[..., Any], args: Mapping[str, Any]) -> Path:
+    """The file with the published weights that `args["weights"]` names, fetched where needed.
+
+    It is kept where torchvision itself keeps it.
+
+    Raises:
+        CheckpointError: None are named, or they cannot be fetched.
         ConfigError: What is named is none of torchvision's weights.
     """
+    import torch
     from torchvision import models
 
     named = args.get("weights")
-    if named is not None:
-        _entry(named)
-    if pretrained:
-        if named is None:
-            known = ", ".join(map(str, models.get_model_weights(function)))
+    if named is None:
+        known = ", ".join(map(str, models.get_model_weights(function)))
+        raise CheckpointError(
+            f"model {reference!r} has several published weights: name one in "
+            f"model_args.weights: {known}"
+        )
+    url = str(_entry(named).url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        said = _HASH.search(path.name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), said[1] if said else None, False)
+        except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"model {reference!r} has several published weights: name one in "
-                f"model_args.weights: {known}"
-            )
-        return dict(args)
-    given = {name: value for name, value in args.items() if name != "weights"}
-    if named is not None and function.__name__ in _FED_OTHERWISE:
-        given.setdefault("transform_input", True)
-    return given
+                f"model {reference!r} needs {named}, which could not be fetched from {url}: "
+                f"{error}; connect to the network, or give a file in weights"
+            ) from error
+    return path
 
 
 def data_config(module: torch.nn.Module, args: Mapping[str, Any]) -> DataConfig:

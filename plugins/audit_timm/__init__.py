@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from audit.plugin import HeldOutEntry, ModelEntry, hookimpl
-from audit_timm import layouts, preparation, pretrained, results, source
+from audit_timm import fetching, layouts, preparation, pretrained, results, source
 
 
 @hookimpl
@@ -27,7 +27,7 @@ def genaudit_models() -> list[ModelEntry]:
             recognises=source.recognises,
             reads=pretrained.reads,
             located=source.located,
-            weights_file=pretrained.weights_file,
+            weights_file=fetching.weights_file,
             adapt=layouts.adapt,
             remarks=preparation.remarks,
         )

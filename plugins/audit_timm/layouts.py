@@ -49,6 +49,8 @@ def adapt(
     Those functions also resample position embeddings to another image size, which changes
     weights: such a translation is refused.
 
+    A head with an extra first class (`label_offset` in timm's configuration) is read without it.
+
     Returns:
         The translated state dict, or the given one where no function makes its names fit.
 
@@ -57,6 +59,7 @@ def adapt(
             which image size they are for.
     """
     wanted = module.state_dict().keys()
+    state_dict = _without_extra_class(module, state_dict)
     for translate in _filters(module):
         try:
             with warnings.catch_warnings():
@@ -68,6 +71,24 @@ def adapt(
             _check_not_resampled(found, state_dict, module)
             return found
     return state_dict
+
+
+def _without_extra_class(
+    module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """The head without the class "background" that some published weights have before others."""
+    about = getattr(module, "pretrained_cfg", None)
+    offset = about.get("label_offset") if isinstance(about, Mapping) else None
+    heads = about.get("classifier") if isinstance(about, Mapping) else None
+    if not isinstance(offset, int) or offset <= 0:
+        return state_dict
+    wanted, cut = module.state_dict(), dict(state_dict)
+    for head in (heads,) if isinstance(heads, str) else heads or ():
+        for name in (f"{head}.weight", f"{head}.bias"):
+            both = name in cut and name in wanted
+            if both and cut[name].shape[:1] == (wanted[name].shape[0] + offset,):
+                cut[name] = cut[name][offset:]
+    return cut
 
 
 def _fit(found: Any, wanted: Any) -> bool:

@@ -1,8 +1,7 @@
-"""Which files timm reads for pretrained weights, as far as that is certain without a network.
+"""Which files pretrained weights and their configuration lie in, as far as is known offline.
 
 Follows `timm.models._builder.load_pretrained` and `timm.models._hub` of timm 1.0.15 to 1.0.31.
-Wherever this cannot tell for certain what timm would read, it says so: then the tensors of the
-network that is built stand for the files.
+Wherever this cannot tell for certain which those are, it says so. `fetching` gets them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, Final
 from audit_timm.source import FOLDER_PREFIX, HUB_PREFIXES
 
 #: Keys of timm's `pretrained_cfg` that say where weights come from.
-_SOURCE_KEYS: Final = ("source", "state_dict", "file", "url", "hf_hub_id", "hf_hub_filename")
+SOURCE_KEYS: Final = ("source", "state_dict", "file", "url", "hf_hub_id", "hf_hub_filename")
 #: Names in a local folder that timm may take for weights.
 _WEIGHTS: Final = ("*.safetensors", "*.pth", "*.pth.tar", "*.bin")
 #: Names that timm looks for in a local folder before others.
@@ -32,14 +31,14 @@ _PREFERRED: Final = (
 )
 _HUB_WEIGHTS: Final = "pytorch_model.bin"
 #: What timm asks the hub for before a file of this name.
-_SAFE_NAMES: Final = {
+SAFE_NAMES: Final = {
     "pytorch_model.bin": "model.safetensors",
     "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
 }
 
 
 def reads(reference: str, args: Mapping[str, Any]) -> Sequence[Path] | None:
-    """The files that `create` reads with pretrained true.
+    """The files that timm reads for pretrained weights, which are those that are read here.
 
     * `local-dir:path`: the configuration, and every file that timm could take for weights;
     * `hf-hub:…@commit`: configuration and weights, where both are in the cache of the hub;
@@ -56,7 +55,7 @@ def reads(reference: str, args: Mapping[str, Any]) -> Sequence[Path] | None:
     """
     overlay = args.get("pretrained_cfg_overlay") or {}
     if reference.startswith((FOLDER_PREFIX, *HUB_PREFIXES)):
-        moved = not isinstance(overlay, Mapping) or any(key in overlay for key in _SOURCE_KEYS)
+        moved = not isinstance(overlay, Mapping) or any(key in overlay for key in SOURCE_KEYS)
         if moved or args.get("pretrained_cfg"):
             return None
         place = reference.partition(":")[2]
@@ -66,28 +65,11 @@ def reads(reference: str, args: Mapping[str, Any]) -> Sequence[Path] | None:
     return _of_architecture(reference, args)
 
 
-def weights_file(reference: str, args: Mapping[str, Any]) -> Path | None:
-    """The local file that timm would read for pretrained weights, where there is one.
+def chosen(folder: Path) -> Path | None:
+    """The file that timm takes of a folder, as `timm.models._hub.load_state_dict_from_path`.
 
-    * `local-dir:path`: the file in the folder that timm would choose;
-    * an architecture: the `file` of the `pretrained_cfg` or `pretrained_cfg_overlay` in `args`.
-
-    An index of shards in a folder, which timm passes over, is taken where nothing else is there.
+    An index of shards, which timm passes over, where nothing else is there.
     """
-    overlay = args.get("pretrained_cfg_overlay") or {}
-    given = args.get("pretrained_cfg")
-    if reference.startswith(HUB_PREFIXES):
-        return None
-    if reference.startswith(FOLDER_PREFIX):
-        moved = not isinstance(overlay, Mapping) or any(key in overlay for key in _SOURCE_KEYS)
-        return None if moved or given else _chosen(Path(reference.removeprefix(FOLDER_PREFIX)))
-    found = _of_architecture(reference, args)
-    named = any(isinstance(part, Mapping) and part.get("file") for part in (overlay, given))
-    return found[0] if found and named else None
-
-
-def _chosen(folder: Path) -> Path | None:
-    """The file that timm takes of a folder, as `timm.models._hub.load_state_dict_from_path`."""
     for name in _PREFERRED:
         if (folder / name).exists():
             return folder / name
@@ -140,7 +122,7 @@ def _of_architecture(reference: str, args: Mapping[str, Any]) -> list[Path] | No
 def _cached_weights(place: str, filename: Any, cache: Any) -> list[Path] | None:
     """The file that timm would load weights from, if the cache of the hub settles that."""
     name = str(filename or _HUB_WEIGHTS)
-    safe = _SAFE_NAMES.get(name, name.removesuffix(".bin") + ".safetensors")
+    safe = SAFE_NAMES.get(name, name.removesuffix(".bin") + ".safetensors")
     for candidate in (safe, name) if name.endswith(".bin") else (name,):
         found = _cached(place, candidate, cache)
         if isinstance(found, Path):

@@ -84,34 +84,36 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
     Args:
         reference: See the package's docstring.
         args: Passed to `timm.create_model`, such as `num_classes` and `in_chans`.
-        pretrained: Whether to load the weights timm, the hub or the folder has for it.
+        pretrained: Must be false: pretrained weights are a file like any other, which
+            `audit_timm.fetching` gets.
 
     Raises:
         ConfigError: An unknown name or tag, a hub model without a commit, arguments the
-            architecture does not take, or a file given in `checkpoint_path`.
-        CheckpointError: The pretrained weights cannot be had.
+            architecture does not take, a file given in `checkpoint_path`, or `pretrained`.
+        CheckpointError: The configuration of a hub model cannot be had.
     """
     import timm
 
-    _check_reference(reference)
+    check_reference(reference)
     _check_arguments(reference, args, pretrained)
     try:
-        module: torch.nn.Module = timm.create_model(reference, pretrained=pretrained, **args)
+        module: torch.nn.Module = timm.create_model(reference, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"timm cannot build {reference!r} with model_args {dict(args)}: "
             f"{type(error).__name__}: {error}"
         ) from error
     except OSError as error:
-        raise _unreachable(reference, pretrained, error) from error
+        raise CheckpointError(
+            f"model {reference!r} needs its configuration, which could not be loaded: "
+            f"{type(error).__name__}: {error}; connect to the network"
+        ) from error
     except RuntimeError as error:
-        if pretrained:
-            raise _unreachable(reference, pretrained, error) from error
         raise ConfigError(f"timm cannot build {reference!r}: {error}") from error
     return module
 
 
-def _check_reference(reference: str) -> None:
+def check_reference(reference: str) -> None:
     """Refuse hub models without a commit, unknown tags and folders without a configuration."""
     import timm
 
@@ -137,29 +139,17 @@ def _check_reference(reference: str) -> None:
 
 
 def _check_arguments(reference: str, args: Mapping[str, Any], pretrained: bool) -> None:
-    """Refuse a weights file that would be read past the checks of `audit.network.weights`."""
+    """Refuse weights that would be read past the checks of `audit.network.weights`."""
     if args.get("checkpoint_path"):
         raise ConfigError(
             f"model {reference!r}: model_args.checkpoint_path = {args['checkpoint_path']!r} would "
             "be read unchecked; give the file as `weights` of the checkpoint instead"
         )
-    for name in CONFIGURATIONS if pretrained else ():
-        given = args.get(name)
-        file = given.get("file") if isinstance(given, Mapping) else None
-        if file:
-            raise ConfigError(
-                f"model {reference!r}: model_args.{name}.file = {str(file)!r} would be read "
-                "unchecked; give the file as `weights` of the checkpoint instead"
-            )
-
-
-def _unreachable(reference: str, pretrained: bool, error: Exception) -> CheckpointError:
-    """Weights or configuration that could not be had."""
-    wanted = "its pretrained weights" if pretrained else "its configuration"
-    return CheckpointError(
-        f"model {reference!r} needs {wanted}, which could not be loaded: "
-        f"{type(error).__name__}: {error}; connect to the network, or give a file in weights"
-    )
+    if pretrained or args.get("pretrained"):
+        raise ConfigError(
+            f"model {reference!r}: pretrained weights are not loaded by timm, past the checks of "
+            "weights; write `pretrained = true` in the checkpoint's section, or give a file"
+        )
 
 
 def recognises(module: torch.nn.Module) -> bool:

@@ -240,8 +240,9 @@ def test_truncation_names_expected_and_actual_size(tmp_path, sound):
     with pytest.raises(CheckpointError) as caught:
         read_weights(path)
     assert str(caught.value) == (
-        f"checkpoint {path} is damaged or truncated: File is not a zip file; a whole archive was "
-        f"expected in its {len(sound['torch']) - 100} bytes; copy it again"
+        f"checkpoint {path} is damaged or truncated: its last bytes are not the end of a zip "
+        f"archive; a whole archive was expected in its {len(sound['torch']) - 100} bytes; copy it "
+        "again"
     )
 
 
@@ -265,39 +266,33 @@ def archive_with(*extra, compression=zipfile.ZIP_STORED, pickled=None):
 
 
 ODD = {
-    "compressed": {"compression": zipfile.ZIP_DEFLATED},
-    "another root": {"extra": [("other/data/0", b"x")]},
-    "path upwards": {"extra": [("archive/../../data/0", b"x")]},
-    "absolute path": {"extra": [("/archive/data/0", b"x")]},
+    "it has compressed or encrypted entries": {"compression": zipfile.ZIP_DEFLATED},
+    "it has entries in more than one folder": {"extra": [("other/data/0", b"x")]},
+    "it has entries whose names are paths, or hold control characters": {
+        "extra": [("archive/../../data/0", b"x")]
+    },
+    "it has duplicate entries": {"extra": [("archive/data/0", b"x"), ("archive/DATA/0", b"y")]},
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_odd_archive_entries_are_refused(tmp_path, name):
-    options = dict(ODD[name])
+@pytest.mark.parametrize("why", ODD)
+def test_odd_archive_entries_are_refused(tmp_path, why):
+    options = dict(ODD[why])
     path = tmp_path / "w"
     path.write_bytes(archive_with(*options.pop("extra", []), **options))
     with pytest.raises(CheckpointError) as caught:
         read_weights(path)
     assert str(caught.value) == (
-        f"checkpoint {path} has duplicate, compressed, encrypted or misplaced archive entries; "
+        f"checkpoint {path} is a zip archive in which readers may see different things: {why}; "
         + REMEDY
     )
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_duplicate_archive_entries_are_refused(tmp_path):
-    path = tmp_path / "w"
-    path.write_bytes(archive_with(("archive/data/0", b"x"), ("archive/data/0", b"y")))
-    with pytest.raises(CheckpointError, match="has duplicate, compressed"):
-        read_weights(path)
 
 
 def test_zip_bombs_are_refused_before_unpacking(tmp_path):
     bomb = archive_with(("archive/data/0", bytes(50 << 20)), compression=zipfile.ZIP_DEFLATED)
     path = tmp_path / "w"
     path.write_bytes(bomb)
-    with pytest.raises(CheckpointError, match="has duplicate, compressed"):
+    with pytest.raises(CheckpointError, match="it has compressed or encrypted entries"):
         read_weights(path)
 
 

@@ -482,3 +482,23 @@ def test_fault_26_a_vision_transformer_of_another_size_says_which_it_needs(audit
     )
     assert "input_size = [1, 16, 16], but it can those of [1, 32, 32]: set" in found.failure
     assert "it raised AssertionError: Input height (16) doesn't match model (32)" in found.failure
+
+
+def test_fault_23_a_network_that_changes_its_weights_costs_a_row_and_keeps_nothing(audit):
+    code = """
+        class Drifting(nn.Sequential):
+            def forward(self, images):
+                with torch.no_grad():
+                    self[0].weight.data += 1e-3
+                return super().forward(images)
+
+        def odd(pretrained=False):
+            torch.manual_seed(0)
+            return Drifting(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                            nn.Linear(4, 3))
+        """
+    for _ in range(2):  # what is in the store must not pass for its numbers
+        found = audit(code)
+        assert (
+            "changes its own weights when it is run, even in eval mode: 0.weight" in found.failure
+        )

@@ -250,3 +250,10 @@ def test_read_csv_takes_what_spreadsheets_write(tmp_path):
     found = read_csv(path, "held-out", ("checkpoint", "value"))
     assert found["checkpoint"].tolist() == ["001", "NA"]
     assert json.loads(found["value"].to_json()) == {"0": 0.5, "1": None}
+
+
+def test_tables_that_name_a_column_twice_are_refused(tmp_path):
+    path = tmp_path / "twice.csv"
+    path.write_text("checkpoint,a,a\nx,1,2\n")
+    with pytest.raises(DataError, match=r"its header names a column twice: a$"):
+        read_csv(path, "foreign")

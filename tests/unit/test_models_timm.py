@@ -80,25 +80,29 @@ def test_timm_hub_models_must_be_pinned(reference):
     )
 
 
-@pytest.mark.parametrize("pretrained", [False, True])
-def test_timm_says_what_the_network_was_needed_for(monkeypatch, pretrained):
+def test_timm_says_what_the_network_was_needed_for(monkeypatch):
     def unreachable(*args, **kwargs):
         raise OSError("no connection")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(CheckpointError) as caught:
-        TIMM.create(f"hf-hub:org/name@{COMMIT}", {}, pretrained)
-    wanted = "its pretrained weights" if pretrained else "its configuration"
+        TIMM.create(f"hf-hub:org/name@{COMMIT}", {}, False)
     assert str(caught.value) == (
-        f"model 'hf-hub:org/name@{COMMIT}' needs {wanted}, which could not be loaded: "
-        "OSError: no connection; connect to the network, or give a file in weights"
+        f"model 'hf-hub:org/name@{COMMIT}' needs its configuration, which could not be loaded: "
+        "OSError: no connection; connect to the network"
     )
+
+
+def test_timm_never_loads_pretrained_weights_itself():
+    for args, wanted in (({}, True), ({"pretrained": True}, False)):
+        with pytest.raises(ConfigError, match="pretrained weights are not loaded by timm, past"):
+            TIMM.create("test_resnet", args, wanted)
 
 
 def test_timm_pretrained_weights_that_do_not_exist():
     bare = {name for name in timm.list_models() if not timm.is_model_pretrained(name)}
-    with pytest.raises(CheckpointError, match=r"needs its pretrained weights, which could not be"):
-        TIMM.create(min(name for name in bare if name.startswith("resnet")), {}, True)
+    with pytest.raises(CheckpointError, match="has no pretrained weights in timm; give a file in"):
+        TIMM.weights_file(min(name for name in bare if name.startswith("resnet")), {})
 
 
 def test_timm_local_folder_is_built_from_its_configuration(tmp_path):

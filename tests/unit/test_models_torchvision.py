@@ -103,24 +103,40 @@ def test_torchvision_reads_the_names_of_its_first_densenets(tmp_path):
 NAMED = {"weights": "ResNet18_Weights.IMAGENET1K_V1", "num_classes": 3}
 
 
-def test_torchvision_networks_that_get_a_file_fetch_nothing(monkeypatch):
+def test_torchvision_networks_fetch_nothing_themselves(monkeypatch):
     def fetched(*args, **kwargs):
         raise AssertionError("weights were fetched")
 
     monkeypatch.setattr(models.WeightsEnum, "get_state_dict", fetched)
     module = FACTORY.create("torchvision.models:resnet18", NAMED, False)
     assert module.fc.out_features == 3
-    with pytest.raises(AssertionError, match=r"^weights were fetched$"):
-        FACTORY.create("torchvision.models:resnet18", {"weights": NAMED["weights"]}, True)
+    for args, pretrained in ((NAMED, True), ({"pretrained": True}, False)):
+        with pytest.raises(ConfigError, match="not loaded by torchvision, past the checks of weig"):
+            FACTORY.create("torchvision.models:resnet18", args, pretrained)
 
 
-def test_torchvision_networks_are_pretrained_where_the_weights_are_named():
+def test_torchvision_weights_are_a_file_where_they_are_named(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError) as caught:
-        FACTORY.create("torchvision.models:resnet18", {}, True)
+        FACTORY.weights_file("torchvision.models:resnet18", {})
     assert str(caught.value) == (
         "model 'torchvision.models:resnet18' has several published weights: name one in "
         "model_args.weights: ResNet18_Weights.IMAGENET1K_V1"
     )
+    asked = []
+
+    def download(url, path, prefix, progress):
+        asked.append((url.rpartition("/")[2], prefix))
+        raise OSError("no connection")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    with pytest.raises(CheckpointError, match=r"could not be fetched from https://.*no connection"):
+        FACTORY.weights_file("torchvision.models:resnet18", NAMED)
+    assert asked == [("resnet18-f37072fd.pth", "f37072fd")]
+    path = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    path.touch()
+    assert FACTORY.weights_file("torchvision.models:resnet18", NAMED) == path
+    assert FACTORY.weights_file("my_models:build", {}) is None
 
 
 def test_networks_that_torchvision_feeds_otherwise_with_its_weights_do_so_here(monkeypatch):

@@ -18,6 +18,7 @@ from audit.network import weights as loading
 from audit.network.fitting import check_finite, fit_weights
 from audit.network.saving import write_weights
 from audit.network.weights import Weights, file_digest, read_weights
+from audit.network.weights._torch_archive import read_torch_archive
 
 
 class Net(nn.Module):
@@ -372,7 +373,7 @@ def test_torch_files_need_a_safe_torch(tmp_path, state, monkeypatch):
     path = save(tmp_path / "w.pth", state, "torch")
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(CheckpointError) as caught:
-        read_weights(path)
+        read_torch_archive(path.read_bytes(), path)
     assert str(caught.value) == (
         f"reading {path} safely needs torch 2.10 or later (CVE-2026-24747); "
         "torch 2.9.1+cpu is installed"

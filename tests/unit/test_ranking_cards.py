@@ -263,3 +263,42 @@ def test_any_mapping_is_a_card_or_refused(card, changes):
     except DataError:
         return
     rank_table(zoo(5), card=loaded, confidence=min(map(float, loaded.half_width)))
+
+
+HOSTILE = {
+    '"intercept": ' + "9" * 5000: "is not JSON: Exceeds the limit",
+    '"intercept": 1e308': "is not a card: intercept: ",
+    '"intercept": 0, "intercept": 1': "is not JSON: the key 'intercept' is there twice in one obj",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_numbers_in_a_card_are_refused(card, tmp_path, text):
+    path = tmp_path / "card.json"
+    changed = {name for name in ("intercept", "half_width") if f'"{name}"' in text}
+    rest = {k: v for k, v in card.model_dump().items() if k not in changed}
+    path.write_text(json.dumps(rest)[:-1] + f", {text}}}")
+    with pytest.raises(DataError, match=rf"card {path} {HOSTILE[text]}"):
+        load_card(path)
+
+
+def test_a_card_whose_range_is_upside_down_is_refused(card):
+    content = card.model_dump()
+    content["measures"][0] |= {"lower": 2.0, "upper": 1.0}
+    with pytest.raises(DataError, match=r"lower = 2\.0 lies above upper = 1\.0"):
+        load_card(content)
+
+
+def test_a_card_with_a_measure_twice_is_refused(card):
+    content = card.model_dump()
+    content["measures"].append(content["measures"][0])
+    with pytest.raises(DataError, match=r"the measure '.*' is there twice"):
+        load_card(content)
+
+
+def test_coefficients_that_would_overflow_are_refused(card):
+    for key, number in (("coefficient", 1e308), ("spread", 1e-308)):
+        content = card.model_dump()
+        content["measures"][0][key] = number
+        with pytest.raises(DataError, match=rf"measures\.0\.{key}"):
+            load_card(content)

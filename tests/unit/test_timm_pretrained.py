@@ -8,8 +8,10 @@ import timm
 import torch
 
 import audit_timm
-from audit.errors import ConfigError
+from audit.errors import CheckpointError, ConfigError
 from audit.network.digests import files_digest, state_digest
+from audit.network.fitting import fit_weights
+from audit.network.weights import read_weights
 from audit.plugin.registry import Registry
 
 TIMM = Registry({"timm": audit_timm}).models["timm"]
@@ -45,7 +47,10 @@ def key_of(reference, args=None):
 
 
 def pretrained(reference, args=None):
-    return state_digest(TIMM.create(reference, args or {}, True))
+    path = TIMM.weights_file(reference, args or {})
+    network = TIMM.create(reference, args or {}, False)
+    fit_weights(network, read_weights(path), path, reference, TIMM.adapt)
+    return state_digest(network)
 
 
 def test_reads_of_a_local_folder_are_configuration_and_weights(folder):
@@ -93,12 +98,6 @@ def test_reads_the_file_that_arguments_name(folder, argument):
     before = key_of("test_resnet", args)
     change(path)
     assert key_of("test_resnet", args) != before
-    with pytest.raises(ConfigError) as caught:
-        TIMM.create("test_resnet", args, True)
-    assert str(caught.value) == (
-        f"model 'test_resnet': model_args.{argument}.file = {str(path)!r} would be read "
-        "unchecked; give the file as `weights` of the checkpoint instead"
-    )
 
 
 def test_the_weights_of_a_local_folder_are_the_file_that_timm_would_choose(folder):
@@ -109,8 +108,11 @@ def test_the_weights_of_a_local_folder_are_the_file_that_timm_would_choose(folde
     assert TIMM.weights_file(reference, {}) == folder / "b.safetensors"
     (folder / "pytorch_model.bin").touch()
     assert TIMM.weights_file(reference, {}) == folder / "pytorch_model.bin"
-    assert TIMM.weights_file(f"hf-hub:some/model@{COMMIT}", {}) is None
-    assert TIMM.weights_file("test_resnet", {}) is None
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(CheckpointError, match="has no file with weights in its folder"):
+        TIMM.weights_file(reference, {})
 
 
 def test_relative_paths_of_timm_count_from_the_folder_they_are_given(tmp_path):
@@ -209,6 +211,77 @@ def test_reads_cannot_be_told_where_arguments_lead_elsewhere(folder, args):
 )
 def test_reads_cannot_be_told_of_other_sources(tmp_path, reference, args):
     assert TIMM.reads(reference, {**args, "cache_dir": str(tmp_path)}) is None
+
+
+@pytest.mark.parametrize("argument", ["pretrained_cfg_overlay", "pretrained_cfg"])
+def test_arguments_that_lead_to_other_weights_than_the_reference_are_refused(folder, argument):
+    args = {argument: {"file": str(folder / "model.safetensors")}}
+    for reference in (f"local-dir:{folder}", f"hf-hub:some/model@{COMMIT}"):
+        with pytest.raises(ConfigError, match=rf"model_args\.{argument} leads to other weights"):
+            TIMM.weights_file(reference, args)
+    with pytest.raises(ConfigError, match="leads to weights by source or state_dict"):
+        TIMM.weights_file("test_resnet", {argument: {"state_dict": {"a": 1}}})
+
+
+def test_weights_on_the_hub_come_from_its_cache_through_the_door(tmp_path, weights, offline):
+    args = {"cache_dir": str(tmp_path)}
+    files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights[0]}
+    home = cached(tmp_path, "some/model", COMMIT, files)
+    reference = f"hf-hub:some/model@{COMMIT}"
+    assert TIMM.weights_file(reference, args) == home / "model.safetensors"
+    before = pretrained(reference, args)
+    change(home / "model.safetensors")
+    assert pretrained(reference, args) != before
+    home = cached(
+        tmp_path, "timm/resnet18.a1_in1k", COMMIT, {"model.safetensors": b"x"}, (), "main"
+    )
+    assert TIMM.weights_file("resnet18", args) == home / "model.safetensors"
+    with pytest.raises(CheckpointError, match="which could not be fetched") as caught:
+        TIMM.weights_file("resnet18.tv_in1k", args)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """The hub cannot be reached, as it says itself."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("kind", ["local-dir", "hub", "file"])
+def test_a_head_of_another_size_fails_and_is_never_drawn_anew(
+    tmp_path, folder, weights, kind, offline
+):
+    args = {"num_classes": 7}
+    if kind == "local-dir":
+        reference = f"local-dir:{folder}"
+    elif kind == "file":
+        reference = "test_resnet"
+        args["pretrained_cfg_overlay"] = {"file": str(folder / "model.safetensors")}
+    else:
+        reference = f"hf-hub:some/model@{COMMIT}"
+        files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": weights[0]}
+        cached(tmp_path, "some/model", COMMIT, files)
+        args["cache_dir"] = str(tmp_path)
+    with pytest.raises(CheckpointError, match=r"num_classes = 3"):
+        pretrained(reference, args)
+    network = TIMM.create(reference, args, False)
+    assert network.num_classes == 7
+
+
+def test_heads_with_an_extra_first_class_are_read_without_it():
+    module = timm.create_model("test_resnet", num_classes=3)
+    module.pretrained_cfg = {**module.pretrained_cfg, "label_offset": 1}
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    larger = {
+        **state,
+        "fc.weight": torch.cat([torch.ones(1, state["fc.weight"].shape[1]), state["fc.weight"]]),
+    }
+    larger["fc.bias"] = torch.cat([torch.ones(1), state["fc.bias"]])
+    found = TIMM.adapt(module, larger)
+    assert torch.equal(found["fc.weight"], state["fc.weight"])
+    assert torch.equal(found["fc.bias"], state["fc.bias"])
 
 
 def test_digest_of_a_local_folder_still_covers_its_configuration(folder):

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import CheckpointError
 from audit.network.weights._choice import Weights, Which, choose_weights, dense_tensors
-from audit.network.weights._limits import MAX_TENSORS, over_limit, unreadable
+from audit.network.weights._confined import (
+    confined_content,
+    confined_tensors,
+    confined_weights,
+)
+from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_TENSORS, over_limit
 from audit.network.weights._refusals import lone_shard, refused, special_folder
 from audit.network.weights._safetensors import read_safetensors
-from audit.network.weights._shards import check_names, is_index, read_shard, shards_of
-from audit.network.weights._torch_archive import read_torch_archive
+from audit.network.weights._shards import check_names, is_index, opened_shard, shards_of
+from audit.network.weights._snapshot import Snapshot, digest_of, file_digest, opened, snapshot
 from audit.network.weights.folders import weights_in
 
 if TYPE_CHECKING:
     import torch
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits.
-
-    Raises:
-        CheckpointError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def content_digest(path: Path) -> str:
@@ -46,9 +37,12 @@ def content_digest(path: Path) -> str:
     path = _settled(path)
     if not is_index(path):
         return file_digest(path)
-    index = _bytes(path)
-    shards = ((name, read_shard(path.parent / name, path)) for name in shards_of(index, path))
-    return _digest_of(index, {name: hashlib.sha256(data).hexdigest() for name, data in shards})
+    index = _index_bytes(path)
+    digests: dict[str, str] = {}
+    for name in shards_of(index, path):
+        with opened_shard(path.parent / name, path) as file:
+            digests[name] = digest_of(file, path)
+    return _digest_of(index, digests)
 
 
 def _digest_of(index: bytes, shards: Mapping[str, str]) -> str:
@@ -79,22 +73,29 @@ def read_weights(path: Path, digest: str | None = None, which: Which = "auto") -
     problem = lone_shard(path)
     if problem:
         raise problem
-    data = _bytes(path)
-    _check_digest(path, digest, hashlib.sha256(data).hexdigest())
-    found, kind = _parse(data, path)
-    return choose_weights(found, path, which, kind, len(data))
+    with opened(path) as file, snapshot(file, path) as content:
+        _check_readable(content, path)
+        _check_digest(path, digest, content.digest)
+        if content.kind == "torch":
+            return confined_weights(content, path, which)
+        tensors = read_safetensors(content.data, path)
+        return choose_weights(tensors, path, which, "safetensors", content.size)
 
 
 def read_torch_content(path: Path) -> Any:
-    """All that a file of `torch.save` holds, by the same door as its weights.
+    """What a file of `torch.save` holds beside tensors, by the same door as its weights.
+
+    Returns:
+        Its texts, numbers, lists and mappings; None in the place of all else, and of what goes
+        beyond 4 MiB.
 
     Raises:
         CheckpointError: It cannot be read, is damaged, or is refused.
     """
-    data = _bytes(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what odd bytes provoke is decided by errors alone
-        return read_torch_archive(data, path)
+    with opened(path) as file, snapshot(file, path) as content:
+        if content.kind != "torch":
+            raise CheckpointError(f"checkpoint {path} is no archive of torch.save")
+        return confined_content(content, path)
 
 
 def _settled(path: Path) -> Path:
@@ -113,12 +114,18 @@ def _settled(path: Path) -> Path:
     return found[0] if found[0] == path else _settled(found[0])
 
 
-def _bytes(path: Path) -> bytes:
-    """The content of a file."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
+def _index_bytes(path: Path) -> bytes:
+    """The content of an index."""
+    with opened(path) as file:
+        return file.read(MAX_HEADER_BYTES + 1)
+
+
+def _check_readable(content: Snapshot, path: Path) -> None:
+    """Refuse a file of no format that is read."""
+    if not content.size:
+        raise CheckpointError(f"checkpoint {path} is empty (0 bytes)")
+    if content.kind == "other":
+        raise refused(content.data, path)
 
 
 def _check_digest(path: Path, wanted: str | None, found: str) -> None:
@@ -130,22 +137,9 @@ def _check_digest(path: Path, wanted: str | None, found: str) -> None:
         )
 
 
-def _parse(data: bytes, path: Path) -> tuple[Any, str]:
-    """What the bytes of a file hold, and the name of its format."""
-    if not data:
-        raise CheckpointError(f"checkpoint {path} is empty (0 bytes)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what odd bytes provoke is decided by errors alone
-        if data[8:9] == b"{":
-            return read_safetensors(data, path), "safetensors"
-        if data.startswith(b"PK"):
-            return read_torch_archive(data, path), "torch"
-        raise refused(data, path)
-
-
 def _read_shards(path: Path, digest: str | None, which: Which) -> Weights:
     """The weights in all shards of an index, one after the other through the same checks."""
-    index = _bytes(path)
+    index = _index_bytes(path)
     named = shards_of(index, path)
     digests: dict[str, str] = {}
     kinds: set[str] = set()
@@ -154,12 +148,16 @@ def _read_shards(path: Path, digest: str | None, which: Which) -> Weights:
     size = 0
     for shard in named:
         place = path.parent / shard
-        data = read_shard(place, path)
-        digests[shard] = hashlib.sha256(data).hexdigest()
-        size += len(data)
-        found, kind = _parse(data, place)
-        kinds.add(kind)
-        part = dense_tensors(found, place, len(data), [])
+        with opened_shard(place, path) as file, snapshot(file, place) as content:
+            _check_readable(content, place)
+            digests[shard] = content.digest
+            size += content.size
+            kinds.add(content.kind)
+            if content.kind == "torch":
+                part = confined_tensors(content, place)
+            else:
+                found = read_safetensors(content.data, place)
+                part = dense_tensors(found, place, content.size, [])
         names[shard] = list(part)
         if len(tensors) + len(part) > MAX_TENSORS:
             raise over_limit(path, f"{len(tensors) + len(part)} tensors in the shards", MAX_TENSORS)

@@ -11,7 +11,9 @@ from audit.errors import CheckpointError
 from audit.network.weights._limits import (
     LOAD_ERRORS,
     MAX_HEADER_BYTES,
+    MAX_NAME,
     MAX_TENSORS,
+    bounded,
     over_limit,
     truncated,
 )
@@ -36,8 +38,11 @@ def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
         ends = [int(entry["data_offsets"][1]) for entry in entries]
     except LOAD_ERRORS as error:
         raise CheckpointError(
-            f"checkpoint {path} has a damaged safetensors header: {error}"
+            f"checkpoint {path} has a damaged safetensors header: {bounded(str(error))}"
         ) from error
+    longest = max(map(len, header), default=0)
+    if longest > MAX_NAME:
+        raise over_limit(path, f"a name of {longest} characters", MAX_NAME)
     if len(entries) > MAX_TENSORS:
         raise over_limit(path, f"{len(entries)} tensors", MAX_TENSORS)
     expected = 8 + n_header + max(ends, default=0)
@@ -46,5 +51,20 @@ def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
     try:
         found: dict[str, torch.Tensor] = safetensors.torch.load(data)
     except (safetensors.SafetensorError, *LOAD_ERRORS) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
+        raise CheckpointError(f"checkpoint {path} is damaged: {bounded(str(error))}") from error
     return found
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file that was read before.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (safetensors.SafetensorError, *LOAD_ERRORS) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from audit.errors import CheckpointError
 from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_TENSORS, listed, over_limit
+from audit.network.weights._snapshot import check_size
 
 #: What the name of an index ends with.
 INDEX_ENDING: Final = ".index.json"
@@ -66,8 +68,9 @@ def _check_name(shard: str, path: Path) -> None:
         )
 
 
-def read_shard(path: Path, index: Path) -> bytes:
-    """The bytes of a shard: a plain file beside the index, no link.
+@contextmanager
+def opened_shard(path: Path, index: Path) -> Iterator[IO[bytes]]:
+    """A shard, open: a plain file beside the index, no link.
 
     Raises:
         CheckpointError: It is missing, a link, no plain file, or cannot be read.
@@ -76,14 +79,7 @@ def read_shard(path: Path, index: Path) -> bytes:
     if path.is_symlink():
         raise _link(path, index, "a symbolic link")
     try:
-        handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise _link(path, index, "no plain file")
-            if about.st_nlink > 1:
-                raise _link(path, index, f"a hard link ({about.st_nlink} names)")
-            return file.read()
+        handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"checkpoint {index} needs the shard {path.name}, which does not exist; copy all "
@@ -93,6 +89,14 @@ def read_shard(path: Path, index: Path) -> bytes:
         raise CheckpointError(
             f"checkpoint {index} needs the shard {path.name}, which cannot be read: {error}"
         ) from error
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise _link(path, index, "no plain file")
+        if about.st_nlink > 1:
+            raise _link(path, index, f"a hard link ({about.st_nlink} names)")
+        check_size(about.st_size, path)
+        yield file
 
 
 def _link(path: Path, index: Path, what: str) -> CheckpointError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import pickletools
-import zipfile
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,21 @@ from audit.network.weights._limits import (
     over_limit,
     unsafe,
 )
+from audit.network.weights._zip import (
+    Archive,
+    Content,
+    DamagedError,
+    OddError,
+    Record,
+    TooManyError,
+    check_sums,
+    content_of,
+)
 
+#: What torch's filter says of a pickle stands after this, among advice.
+_UNPICKLER: Final = re.compile(r"WeightsUnpickler error: (.+)")
+#: Advice to switch the filter off.
+_ADVICE: Final = re.compile(r"weights_only|safe_globals|torch\.load|arbitrary code")
 _SAFE_GLOBALS: Final = frozenset(
     (
         "argparse Namespace",
@@ -45,8 +60,16 @@ _SAFE_GLOBALS: Final = frozenset(
 )
 
 
-def read_torch_archive(data: bytes, path: Path) -> Any:
-    """Read a zip archive of `torch.save`: checked, scanned, then `weights_only`."""
+def read_torch_archive(data: Content, path: Path) -> Any:
+    """Read a zip archive of `torch.save`: checked, scanned, then `weights_only`.
+
+    Args:
+        data: The archive; torch reads these bytes and no others.
+        path: Where it lies, for messages.
+
+    Raises:
+        CheckpointError: It is damaged or refused.
+    """
     import torch
 
     if not _is_safe_torch(torch.__version__):
@@ -54,24 +77,29 @@ def read_torch_archive(data: bytes, path: Path) -> Any:
             f"reading {path} safely needs torch 2.10 or later (CVE-2026-24747); "
             f"torch {torch.__version__} is installed"
         )
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            forbidden = forbidden_globals(_checked_pickle(archive, path, len(data)), path)
-    except (zipfile.BadZipFile, *LOAD_ERRORS) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or truncated: {error}; a whole archive was expected in "
-            f"its {len(data)} bytes; copy it again"
-        ) from error
+    forbidden = forbidden_globals(checked_pickle(data, path), path)
     if forbidden:
         raise unsafe(path, forbidden)
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    file.seek(0)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True, mmap=False)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=False)  # type: ignore[arg-type]
     except LOAD_ERRORS as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be loaded with weights_only=True: "
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; {REMEDY}"
+            f"checkpoint {path} is refused or damaged, by torch's own filter: {_reason(error)}; "
+            f"{REMEDY}"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What torch says of a file, without its advice on how to load it all the same."""
+    text = str(error)
+    said = _UNPICKLER.search(text)
+    first = said[1] if said else text.strip().partition("\n")[0]
+    if not first or _ADVICE.search(first):
+        return type(error).__name__
+    return f"{type(error).__name__}: {first}"
 
 
 def _is_safe_torch(version: str) -> bool:
@@ -80,40 +108,50 @@ def _is_safe_torch(version: str) -> bool:
     return (int(major), int(minor)) >= (2, 10)
 
 
-def _checked_pickle(archive: zipfile.ZipFile, path: Path, size: int) -> bytes:
-    """`data.pkl` of an archive whose entries are plain, sound and no larger than the file."""
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
+def checked_pickle(data: Content, path: Path) -> bytes:
+    """`data.pkl` of an archive that torch wrote, whose entries are stored and whole.
+
+    Raises:
+        CheckpointError: It is damaged, over a limit, or something else than such an archive.
+    """
+    try:
+        archive = Archive(data, MAX_TENSORS)
+        name = _pickle_among(archive.records, path)
+        entries = archive.entries()
+        check_sums(data, entries)
+    except TooManyError as error:
+        raise over_limit(path, f"{error} archive entries", MAX_TENSORS) from error
+    except DamagedError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged or truncated: {error}; a whole archive was expected in "
+            f"its {len(data)} bytes; copy it again"
+        ) from error
+    except OddError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is a zip archive in which readers may see different things: "
+            f"{error}; {REMEDY}"
+        ) from error
+    return content_of(data, next(entry for entry in entries if entry.name == name))
+
+
+def _pickle_among(records: Sequence[Record], path: Path) -> str:
+    """The name of `data.pkl` in an archive that holds a state dict, and is within the limits."""
+    names = [record.name.lower() for record in records]
     if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
         raise CheckpointError(f"checkpoint {path} is TorchScript, which is refused: {REMEDY}")
     if any(name.endswith(("archive_format", "archive_version")) for name in names):
         raise CheckpointError(f"checkpoint {path} is an exported program, refused: {REMEDY}")
-    pickles = [entry for entry in entries if entry.filename.split("/")[1:] == ["data.pkl"]]
-    if len(pickles) != 1:
+    pickles = [record for record in records if record.name.split("/")[1:] == ["data.pkl"]]
+    if not pickles:
         raise CheckpointError(
             f"checkpoint {path} is a zip archive that torch.save did not write; {REMEDY}"
         )
-    if len(entries) > MAX_TENSORS:
-        raise over_limit(path, f"{len(entries)} archive entries", MAX_TENSORS)
-    root = pickles[0].filename.split("/")[0]
-    odd = len(set(names)) != len(names)
-    for entry in entries:
-        parts = entry.filename.split("/")
-        odd |= parts[0] != root or ".." in parts or bool(entry.flag_bits & 0x2061)
-        odd |= entry.compress_type != zipfile.ZIP_STORED
-    if odd:
-        raise CheckpointError(
-            f"checkpoint {path} has duplicate, compressed, encrypted or misplaced archive entries; "
-            f"{REMEDY}"
-        )
-    if sum(entry.file_size for entry in entries) > size:
-        raise over_limit(path, "archive entries that unpack to more than the file", size)
-    if pickles[0].file_size > MAX_PICKLE_BYTES:
-        raise over_limit(path, f"a data.pkl of {pickles[0].file_size} bytes", MAX_PICKLE_BYTES)
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"checksum of {damaged} does not match")
-    return archive.read(pickles[0])
+    root = pickles[0].name.split("/")[0]
+    if any(name.split("/")[0] != root.lower() for name in names):
+        raise OddError("it has entries in more than one folder")
+    if pickles[0].size > MAX_PICKLE_BYTES:
+        raise over_limit(path, f"a data.pkl of {pickles[0].size} bytes", MAX_PICKLE_BYTES)
+    return pickles[0].name
 
 
 def forbidden_globals(pickled: bytes, path: Path) -> list[str]:
