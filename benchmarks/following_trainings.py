@@ -82,7 +82,7 @@ def followed_training(recipe: Recipe, schedule: str, folder: Path) -> pd.DataFra
         torch.manual_seed(recipe.seed)
         images, labels, n_classes = training._read(training_file(place, recipe), recipe)
         known = {**recipe.model_args, "num_classes": n_classes, "in_chans": recipe.channels}
-        network = training._network(recipe, known).to(memory_format=torch.channels_last)
+        network = training._network(recipe, known, ()).to(memory_format=torch.channels_last)
         torch.manual_seed(recipe.seed)
         loader = DataLoader(TensorDataset(images, labels))
         followers = {

@@ -120,7 +120,7 @@ def weights_file(reference: str, args: Mapping[str, Any]) -> Path | None:
     """
     if not reference.startswith("torchvision.models"):
         return None
-    function = _find(reference)
+    function = _find(reference, _code(reference))
     if not torchvision_models.is_builder(function):
         return None
     return torchvision_models.weights_file(reference, function, args)

@@ -165,7 +165,8 @@ def _ended_within(reading: int, control: socket.socket, seconds: float, parent: 
     until = time.monotonic() + seconds
     while True:
         left = until - time.monotonic()
-        found = select.select([reading, control], [], [], max(min(left, _LOOK_S), 0))[0]
+        watched: list[int | socket.socket] = [reading, control]
+        found = select.select(watched, [], [], max(min(left, _LOOK_S), 0))[0]
         if reading in found:
             return True
         if control in found or left <= 0 or os.getppid() != parent:

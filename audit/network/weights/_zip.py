@@ -282,7 +282,7 @@ def _content_start(data: Content, entry: Record) -> int:
                 raise OddError(f"{entry.name} has two sizes")
         elif kind != _PADDING:
             raise OddError("it has unknown extra fields")
-    return after + n_name + n_extra
+    return int(after + n_name + n_extra)
 
 
 def _descriptor_size(data: Content, entry: Record, place: int) -> int:
