@@ -76,7 +76,7 @@ def trained_subject(
     labels = torch.as_tensor(subject.sample.labels)
     accuracy = _fit(network, images, labels)
     print(f"trained: {accuracy:.1%} of {n_images} images are right", file=sys.stderr)
-    assert subject.weights is not None
+    assert isinstance(subject.weights, Path)
     write_weights(network, subject.weights)
     return dataclasses.replace(subject, weights_digest=file_digest(subject.weights))
 

@@ -201,7 +201,7 @@ def audit_once(asked: Asked) -> dict[str, Any]:
                 raise RuntimeError(f"the audit of {one} failed: {outcome}")
         ledger = list(store.ledger())
         size = sum(path.stat().st_size for path in store.paths())
-        weights = subject.weights.stat().st_size if subject.weights else 0
+        weights = subject.weights.stat().st_size if isinstance(subject.weights, Path) else 0
         return {
             **dataclasses.asdict(asked),
             "seconds": spent[0],
