@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from audit.errors import ConfigError
 from audit.files import write_atomically
 from audit.following.logs import needed
 from audit.following.trajectory import Trajectory
+from audit.units.canvas import figure_bytes
 
 _INCHES: Final = (7.0, 6.0)
 _LOSS: Final = {"color": "black", "linestyle": "--", "linewidth": 1.2}
@@ -45,14 +45,11 @@ def draw(trajectory: Trajectory, path: Path) -> None:
         names = panels[0].get_legend_handles_labels()
         figure.legend(*names, loc="outside upper center", ncols=4, fontsize="small", frameon=False)
         panels[1].set_xlabel("epoch")
-        content = io.BytesIO()
-        ending = path.suffix.removeprefix(".") or "svg"
-        undated = {"Date": None} if ending == "svg" else None
         try:
-            figure.savefig(content, format=ending, metadata=undated)
+            content = figure_bytes(figure, path.suffix.removeprefix(".") or "svg")
         except ValueError as error:
             raise ConfigError(f"a figure cannot be written as {path.name}: {error}") from error
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content)
 
 
 def _draw_quantity(panel: Any, trajectory: Trajectory, quantity: str, label: str) -> None:

@@ -62,10 +62,14 @@ def base_name(url: str) -> str:
 def pretty(url: str) -> str:
     """A URL for messages and records: without a password, and without a signed query.
 
+    What is no URL, such as a path, stays as it is.
+
     Example:
         >>> pretty("https://me:secret@host/a.pt?X-Amz-Signature=1")
         'https://host/a.pt'
     """
-    scheme, _, rest = url.partition("://")
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.errors import ConfigError
+from audit.files import write_atomically
 from audit.reproduction.case import Cell
+from audit.units.canvas import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,11 +44,8 @@ def require_matplotlib() -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the path's ending; equal figures give equal bytes."""
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "genaudit"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=150, metadata=metadata, bbox_inches="tight")
+    form = path.suffix.removeprefix(".")
+    write_atomically(path, figure_bytes(figure, form, dpi=150, bbox_inches="tight"))
 
 
 def panels(n_rows: int, n_columns: int, size: tuple[float, float] = PANEL) -> tuple[Figure, Any]:

@@ -296,6 +296,7 @@ def _version(distribution: str) -> str | None:
 
 
 @functools.cache
+@functools.cache  # asked with every table that is written while a run goes on
 def _commit() -> str | None:
     """The commit of the checkout this package runs from, or None where it is installed."""
     folder = Path(__file__).resolve().parent.parent

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.errors import ConfigError
 from audit.files import write_atomically
 from audit.units.ablation_orders import chosen_orders
+from audit.units.canvas import figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,12 +64,7 @@ def draw_ablation(found: CumulativeAblation, path: Path) -> None:
         StoreError: The file cannot be written.
     """
     check_drawable(path)
-    figure, form = ablation_figure(found), path.suffix.lower()[1:]
-    buffer = io.BytesIO()
-    about: dict[str, Any] = {"metadata": {"Date": None}} if form == "svg" else {}
-    with _matplotlib("matplotlib").rc_context({"svg.hashsalt": "genaudit", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format=form, **about)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, figure_bytes(ablation_figure(found), path.suffix.lower()[1:]))
 
 
 def check_drawable(path: Path) -> None:

@@ -19,6 +19,8 @@ SECOND: Final = "#d55e00"
 QUIET: Final = "#6d7680"
 #: Forms in which a figure is written.
 FORMATS: Final = ("svg", "png", "pdf")
+#: Dots per inch of forms made of pixels.
+_DPI: Final = 150
 #: Of letters, in points.
 SMALL: Final = 8
 
@@ -44,7 +46,7 @@ def new_figure(width: float, height: float) -> Figure:
         """A figure that a notebook shows without pyplot."""
 
         def _repr_png_(self) -> bytes:
-            return _written(self, "png")
+            return figure_bytes(self, "png", dpi=_DPI)
 
     figure: Figure = ShownFigure(figsize=(width, height), layout="constrained")
     return figure
@@ -70,18 +72,26 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         raise ConfigError(
             f"{path}: figures are written as {', '.join(FORMATS)}; found the suffix {path.suffix!r}"
         )
-    write_atomically(path, _written(figure, suffix))
+    write_atomically(path, figure_bytes(figure, suffix, dpi=_DPI))
     return path
 
 
-def _written(figure: Figure, form: str) -> bytes:
-    """The figure in a form, without dates and drawn numbers."""
+def figure_bytes(figure: Figure, form: str, **options: Any) -> bytes:
+    """The figure in a form, without dates and drawn numbers: equal figures give equal bytes.
+
+    Args:
+        figure: Of matplotlib.
+        form: As matplotlib names it, such as "svg".
+        options: What else `savefig` takes, such as `dpi`.
+
+    Raises:
+        ValueError: matplotlib does not know the form.
+    """
     import matplotlib as mpl
 
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"format": form, "dpi": 150}
     if form in ("svg", "pdf"):
         options["metadata"] = {"Date" if form == "svg" else "CreationDate": None}
     with mpl.rc_context({"svg.hashsalt": "genaudit", "svg.fonttype": "none"}):
-        figure.savefig(buffer, **options)
+        figure.savefig(buffer, format=form, **options)
     return buffer.getvalue()

@@ -422,6 +422,7 @@ def test_fault_25_a_forward_pass_that_raises_leaves_no_hook(audit):
 
         def odd(pretrained=False):
             global network
+            torch.manual_seed(1)
             network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), Fails())
             return network
         """

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -45,6 +46,8 @@ class Nodes:
     def __init__(self, folder):
         from ray.cluster_utils import Cluster
 
+        # Ray notes the cluster in this folder whatever its own is, and does not make it.
+        Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray").mkdir(exist_ok=True)
         self.cluster = Cluster(shutdown_at_exit=True)
         head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": str(folder)}
         self.cluster.add_node(**head)

@@ -275,9 +275,13 @@ def test_the_distribution_that_brings_a_plugin_changes_every_key(user):
 @pytest.mark.parametrize("library", ["torch", "torchvision", "pillow"])
 def test_a_library_that_decides_the_pass_changes_every_key(user, monkeypatch, library):
     from audit.measuring import subject
+    from audit.runs import study
 
     before, real = keys(user), subject.metadata.version
     monkeypatch.setattr(subject.metadata, "version", lambda n: "99" if n == library else real(n))
+    # Versions are read once in a process, as what is imported does not change.
+    monkeypatch.setattr(subject, "installed_libraries", subject.installed_libraries.__wrapped__)
+    monkeypatch.setattr(study, "installed_libraries", subject.installed_libraries)
     assert changed(before, keys(user)) == ALL
 
 

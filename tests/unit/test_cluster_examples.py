@@ -3,11 +3,11 @@
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import run_program
 
 from audit.cli.run import command
 
@@ -30,12 +30,12 @@ def options_of(words):
 
 
 def test_the_slurm_script_is_bash():
-    subprocess.run(["bash", "-n", SLURM], check=True)
+    run_program(["bash", "-n", SLURM])
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 def test_the_slurm_script_passes_shellcheck():
-    subprocess.run(["shellcheck", SLURM], check=True)
+    run_program(["shellcheck", SLURM])
 
 
 def test_the_slurm_script_runs_the_command_through_ray():

@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from programs import start_program
 
 from audit.errors import ConfigError, MeasureError
 from audit_engines import devices, local
@@ -39,7 +39,7 @@ def work(task):
             _held.append(bytearray(os.urandom(1)) * (20 << 20))
             time.sleep(0.01)
     if what == "start a child and hang":
-        child = subprocess.Popen(["sleep", "60"])
+        child = start_program(["sleep", "60"])
         (Path(folder) / "child").write_text(str(child.pid))
         time.sleep(60)
     if what == "hold":

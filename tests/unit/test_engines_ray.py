@@ -5,11 +5,12 @@ import importlib.util
 import json
 import pickle
 import socket
-import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from programs import run_program
 
 from audit.errors import CheckpointError, ConfigError, MeasureError
 from audit_engines.on_ray import cluster, engine
@@ -92,7 +93,7 @@ def test_listing_engines_does_not_import_ray():
         "import sys; from audit.plugin.registry import installed; installed().engine('ray'); "
         "sys.exit('ray' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_program([sys.executable, "-c", code])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +174,8 @@ def test_an_address_of_something_else_is_refused(monkeypatch):
 
 def answer(monkeypatch, kind, text):
     said = json.dumps({"kind": kind, "text": text}).encode()
-    done = subprocess.CompletedProcess([], 0, b"\n" + said + b"\n", b"")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    done = SimpleNamespace(returncode=0, stdout=b"\n" + said + b"\n", stderr=b"")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
     return check("auto")
 
 

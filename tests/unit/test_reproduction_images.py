@@ -34,7 +34,7 @@ def test_a_source_has_some_classes_with_as_many_images_of_each(form, tmp_path):
     assert not set(held_out["sample_ids"]) & set(found["sample_ids"])
     noisy = np.load(training_file(tmp_path, wanted["noisy"]))
     clean = np.load(training_file(tmp_path, wanted["noisy"], clean=True))
-    assert (noisy["labels"] != clean["labels"]).sum() == round(0.3 * 15)
+    assert (noisy["labels"] != clean["labels"]).sum() == round(form.label_noise * 15)
     np.testing.assert_array_equal(clean["images"], found["images"])
 
 

@@ -319,6 +319,7 @@ def test_config_that_is_not_toml_says_where(tmp_path, content, reason):
 def test_default_cache_follows_the_environment(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("GENAUDIT_CACHE", raising=False)
+    monkeypatch.delenv("GENAUDIT_LOCAL", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert default_cache() == Path("/home/someone/.cache/genaudit")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
