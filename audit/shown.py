@@ -81,7 +81,10 @@ def unquoted(message: object) -> str:
         >>> unquoted("Cannot overwrite 'secret' (at line 3, column 9)")
         "Cannot overwrite '…' (at line 3, column 9)"
     """
-    return bounded(" ".join(_QUOTATION.sub("'…'", str(message)[:MOST_IN_MESSAGE]).split()), 300)
+    text = str(message)[:MOST_IN_MESSAGE]
+    if not isinstance(message, UnicodeDecodeError):  # which tells one byte, and quotes the encoding
+        text = _QUOTATION.sub("'…'", text)
+    return bounded(" ".join(text.split()), 300)
 
 
 def column_names(names: Iterable[Any], most: int = 10) -> str:

@@ -141,7 +141,9 @@ def read_class_map(path: Path, names: Sequence[str], where: str) -> tuple[str, .
     if text.lstrip().startswith(("{", "[")):
         return checked_order(_from_json(text, where), names, where)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not any(name in text for name in names):  # something else, whose lines are not to be told
+    if lines and not any(
+        name in text for name in names
+    ):  # something else, whose lines are not to be told
         raise ConfigError(
             f"{where} must name the {len(names)} classes of the training set, one on each line; "
             f"it has none of {quoted(names, _MOST_NAMED)}"

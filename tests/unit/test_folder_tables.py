@@ -207,7 +207,7 @@ def test_read_csv_says_what_is_wrong(tmp_path):
     assert refusal(path) == f"held-out table {path} does not exist"
     path.write_text("checkpiont,value\na,1\n")
     assert refusal(path, ("checkpoint", "value", "x")) == (
-        f"held-out table {path} lacks the columns checkpoint, x; it has checkpiont, value"
+        f"held-out table {path} lacks the columns checkpoint, x; it has 'checkpiont', 'value'"
     )
     path.write_text("")
     assert refusal(path) == (

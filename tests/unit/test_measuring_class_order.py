@@ -121,7 +121,10 @@ def test_class_maps_of_several_forms_are_read(tmp_path, text):
     [
         ("10 4\n2 3\nBee 2\ncat 1\nant 1\n", "must number its 5 classes 0 to 4, each once; found"),
         ("{", "is not valid JSON: Expecting property name enclosed in double quotes: line 1"),
-        ('{"a": 0.5}', "must be a list of names, or map each name to its index from 0; found '{"),
+        (
+            '{"a": 0.5}',
+            "must be a list of names, or map each name to its index from 0; found a dict",
+        ),
         ("", "it has 0 names; missing: '10', '2', 'Bee', 'ant', 'cat'"),
     ],
 )
