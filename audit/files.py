@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from audit.errors import StoreError
@@ -32,6 +33,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, len(content), error) from error
+
+
+@contextlib.contextmanager
+def refusals_typed() -> Iterator[None]:
+    """Let what the system refuses to do with a file in a block come out as a `StoreError`.
+
+    For the outermost call alone: who knows what a file is for says more.
+
+    Raises:
+        StoreError: In place of an `OSError` that names a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise StoreError(
+            f"{os.fsdecode(error.filename)} cannot be read or written: "
+            f"{error.strerror or error}; repair the folder, or choose another"
+        ) from error
 
 
 def unwritable(path: Path, size: int, error: OSError) -> StoreError:

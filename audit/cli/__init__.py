@@ -14,6 +14,7 @@ import click
 
 import audit
 from audit.errors import AuditError
+from audit.files import refusals_typed
 
 #: Subcommand → module with a `command`, in the order a user meets them.
 COMMANDS: Final = {
@@ -77,7 +78,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # what it cannot show is escaped, not an error
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = genaudit.main(standalone_mode=False)
+        with refusals_typed():
+            code = genaudit.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from audit.errors import StoreError
 
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
 
 def entry_path(root: Path, digest: str) -> Path:
     """Where the entry with a key's digest lies, whether or not it exists."""
@@ -16,8 +18,15 @@ def entry_path(root: Path, digest: str) -> Path:
 
 
 def entry_paths(root: Path) -> Iterator[Path]:
-    """Every entry's file, sorted."""
-    yield from sorted((root / "entries").glob("??/" + "[0-9a-f]" * 64))
+    """Every entry's file, sorted.
+
+    Raises:
+        StoreError: The system refuses to list a folder.
+    """
+    for prefix in sorted(_listed(root / "entries")):
+        for name in sorted(_listed(root / "entries" / prefix) if len(prefix) == 2 else ()):
+            if len(name) == 64 and _HEXADECIMAL.issuperset(name):
+                yield root / "entries" / prefix / name
 
 
 def listed(root: Path, prefixes: Iterable[str]) -> Iterator[str]:
@@ -27,16 +36,20 @@ def listed(root: Path, prefixes: Iterable[str]) -> Iterator[str]:
         StoreError: The system refuses to list one.
     """
     for prefix in prefixes:
-        folder = root / "entries" / prefix
-        try:
-            yield from os.listdir(folder)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StoreError(
-                f"cache folder {folder} cannot be listed: {error.strerror or error}; "
-                "repair the folder or choose another"
-            ) from error
+        yield from _listed(root / "entries" / prefix)
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names in a folder, none where it does not exist."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"cache folder {folder} cannot be listed: {error.strerror or error}; "
+            "repair the folder or choose another"
+        ) from error
 
 
 def exists(path: Path) -> bool:
