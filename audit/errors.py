@@ -10,6 +10,7 @@ Everything this program raises on purpose is an `AuditError`::
     ├── MeasureError      a measure that cannot be computed on this checkpoint
     │   └── UnavailableError  it needs something that this checkpoint does not have
     └── StoreError        the cache or an output file cannot be read or written
+        └── RemoteError       a bucket, or a file elsewhere, cannot be reached, read or written
 
 A message says what was required, what was found, where, and what to do.
 """
@@ -50,6 +51,10 @@ class UnavailableError(MeasureError):
 
 class StoreError(AuditError):
     """The cache or an output file cannot be read or written."""
+
+
+class RemoteError(StoreError):
+    """A bucket, or a file elsewhere, that cannot be reached, read or written."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> ConfigError:

@@ -8,7 +8,25 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from audit.errors import StoreError
+from audit.errors import ConfigError, StoreError
+
+
+def machine_folder() -> Path:
+    """Where this machine keeps what can be had again: `$GENAUDIT_LOCAL`, or the user's cache.
+
+    Raises:
+        ConfigError: The user has no folder for caches.
+    """
+    chosen = os.environ.get("GENAUDIT_LOCAL")
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
+    except RuntimeError as error:  # no HOME, and a user that the system does not know
+        raise ConfigError(
+            "there is no home folder to keep the store in: say where with --cache FOLDER, or set "
+            "GENAUDIT_CACHE"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -24,8 +24,29 @@ if not torch.cuda.is_available():
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Keep tests away from the user's store."""
+    """Keep tests away from the user's store, and from what is kept for buckets."""
     os.environ["GENAUDIT_CACHE"] = str(tmp_path_factory.mktemp("store"))
+    os.environ["GENAUDIT_LOCAL"] = str(tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server on this machine; the environment leads to it."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'genaudit[test]'")
+    pytest.importorskip("moto", reason="moto is not installed: pip install 'genaudit[test]'")
+    from s3_server import S3Server
+
+    with pytest.MonkeyPatch.context() as patch:
+        server = S3Server(patch)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, tmp_path, monkeypatch):
+    """A bucket of the test's own, and a local tier of its own."""
+    monkeypatch.setenv("GENAUDIT_LOCAL", str(tmp_path / "local"))
+    return s3_server.new_bucket()
 
 
 @pytest.fixture(autouse=True)

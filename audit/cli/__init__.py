@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "status": "audit.cli.status",
     "fit-card": "audit.cli.fit_card",
     "zoo": "audit.cli.zoo",
+    "reproduce": "audit.cli.reproduce",
     "units": "audit.cli.units",
     "ablate": "audit.cli.ablate",
     "trajectory": "audit.cli.trajectory",

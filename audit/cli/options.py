@@ -103,6 +103,30 @@ def limit_options(function: Function) -> Function:
     return function
 
 
+class _Place(click.Path):
+    """A folder, or a URL, which stays text."""
+
+    name = "folder or URL"
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder's path, or the URL."""
+        from audit.remote import is_url, location
+
+        found = location(value) if is_url(value) else value
+        return found if is_url(found) else super().convert(found, param, ctx)
+
+
+cache_option = click.option(
+    "--cache",
+    type=_Place(),
+    help="The store: a folder, or a URL such as s3://bucket/cache. [$GENAUDIT_CACHE, or the "
+    "user's cache folder]",
+)
+
+
 def machine_options(function: Function) -> Function:
     """What to run on."""
     for option in (
@@ -120,12 +144,13 @@ def run_options(function: Function) -> Function:
     """What does not decide numbers: where to write, and what to run on."""
     function = limit_options(machine_options(function))
     for option in (
-        click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
         click.option(
-            "--cache",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The store's folder. [$GENAUDIT_CACHE, or the user's cache folder]",
+            "--address",
+            metavar="HOST:PORT",
+            help="A cluster to join: the engine's option `address`. [it starts one]",
         ),
+        click.option("--engine", help="Where tasks run. [the configuration's, or local]"),
+        cache_option,
         click.option(
             "-o",
             "--output",
@@ -168,4 +193,7 @@ def make_options(**chosen: Any) -> RunOptions:
     from audit.runs.config import RunOptions
 
     chosen["progress"] = not chosen.pop("quiet", False)
+    address = chosen.pop("address", None)
+    if address is not None:
+        chosen["engine_options"] = {**chosen.get("engine_options", {}), "address": address}
     return RunOptions(**{name: value for name, value in chosen.items() if value is not None})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from audit.cli.options import as_json, folder_argument
+from audit.cli.options import as_json, cache_option, folder_argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +60,7 @@ _MOST_REASONS: Final = 3
     "--images", type=click.IntRange(1), default=5, show_default=True, help="Drawn by --plot."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The store's folder. [$GENAUDIT_CACHE, or the user's cache folder]",
-)
+@cache_option
 @as_json
 def command(folder: Path, **given: Any) -> None:
     """Show units of the audit in FOLDER, lowest feature entropy first.

@@ -31,6 +31,7 @@ from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
 from audit.network.running import batch_size_for, halved, lay_out
 from audit.network.weights import Weights, read_weights
+from audit.network.weights.remote import named_as, on_this_machine
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
 from audit.store import Entry, Store
 
@@ -167,10 +168,10 @@ class CheckpointView(NetworkView):
         module = plain(self._source.create(*self._located, subject.weights is None))
         self._check_unchanged(module)
         if subject.weights is not None:
-            weights = read_weights(subject.weights, subject.weights_digest, subject.which)
-            fitted = fit_weights(
-                module, weights, subject.weights, subject.model, self._source.adapt
-            )
+            here = on_this_machine(subject.weights, subject.weights_digest)
+            with named_as(subject.weights, here):
+                weights = read_weights(here, subject.weights_digest, subject.which)
+                fitted = fit_weights(module, weights, here, subject.model, self._source.adapt)
             self.notes = (*weights.notes, *fitted)
         self.notes += tuple(self._source.remarks(module, subject.model_args))
         return module
@@ -208,9 +209,11 @@ class CheckpointView(NetworkView):
         subject = self._subject
         if subject.init is None:
             return super().initial_weights()
-        given: Weights = read_weights(subject.init, subject.init_digest)
-        like = plain(self._source.create(*self._located, False))
-        fit_weights(like, given, subject.init, subject.model, self._source.adapt)
+        here = on_this_machine(subject.init, subject.init_digest)
+        with named_as(subject.init, here):
+            given: Weights = read_weights(here, subject.init_digest)
+            like = plain(self._source.create(*self._located, False))
+            fit_weights(like, given, here, subject.model, self._source.adapt)
         state = like.float().to(subject.device).state_dict()
         return {name: tensor.detach() for name, tensor in state.items()}
 

@@ -8,6 +8,7 @@ images, how they are prepared, and the seed. What only says where things lie is 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit.data.sample import Sample
 from audit.network.weights import Which
+from audit.remote import Location
 
 if TYPE_CHECKING:
     from audit.network.running import Precision
@@ -36,6 +38,7 @@ TRACE_LIBRARIES: Final = ("torch", "torchvision", "pillow")
 MEASURE_LIBRARIES: Final = ("numpy", "scipy", "scikit-learn", "gudhi")
 
 
+@functools.cache  # reading them takes 60 ms, and what is imported does not change
 def installed_libraries() -> dict[str, str]:
     """The versions of the libraries that decide numbers, by name."""
     return {name: metadata.version(name) for name in (*TRACE_LIBRARIES, *MEASURE_LIBRARIES)}
@@ -71,13 +74,14 @@ class Subject:
         source_digest: Digest of the code behind the reference, or "".
         model: The reference the source understands.
         model_args: Passed on to it.
-        weights: The file, or None where the source has published weights.
+        weights: The file, a path or URL, or None where the source has published weights. Whoever
+            reads it takes a URL through `audit.network.weights.remote`.
         weights_digest: SHA-256 of the file; without one, of the files that the source reads, or
             of the tensors of the network it builds.
         built: Whether `weights_digest` is that of the tensors of the built network.
         which: Which weights of a file that holds several: "auto", "ema" or "raw".
         base: The folder that relative paths in `model` and `model_args` start from.
-        init: The file with the weights before training, or None.
+        init: The file with the weights before training, a path or URL, or None.
         init_digest: Its SHA-256, or "".
         data_source: What reads the images.
         dataset_options: Its options.
@@ -101,12 +105,12 @@ class Subject:
     source_digest: str
     model: str
     model_args: Mapping[str, Any]
-    weights: Path | None
+    weights: Location | None
     weights_digest: str
     built: bool = False
     which: Which = "auto"
     base: Path = Path()
-    init: Path | None = None
+    init: Location | None = None
     init_digest: str = ""
     data_source: Provided
     dataset_options: Mapping[str, Any]

@@ -6,21 +6,29 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from audit.errors import AuditError, MeasureError, PluginError, StoreError, UnavailableError
+from audit.errors import (
+    AuditError,
+    CheckpointError,
+    MeasureError,
+    PluginError,
+    StoreError,
+    UnavailableError,
+)
 from audit.measuring._boundary import attempt
 from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.doubt import find_doubts
+from audit.measuring.machine import Seen, check_machine
 from audit.measuring.rows import checked_values, measured_meta, row_entry
 from audit.measuring.subject import Provided, Subject, installed_libraries
 from audit.measuring.view import Wanted
 from audit.network.threads import all_of_float32, one_math_thread
 from audit.plugin import MeasureEntry, Value
 from audit.plugin.registry import Registry, installed
+from audit.remote import Location
 from audit.store import Store
 from audit.topology import Filtration
 from audit.topology.units import sampled_unit_frame
@@ -58,23 +66,48 @@ def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Prov
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A subject, the measures it needs, and the store's folder: plain data."""
+    """A subject, the measures it needs, and where the store lies: plain data.
+
+    Attributes:
+        subject: What is audited.
+        measures: What is computed.
+        cache: The store's folder, or its URL.
+        seen: What the machine that planned it has; None: it runs there.
+    """
 
     subject: Subject
     measures: tuple[Provided, ...]
-    cache: Path
+    cache: Location
+    seen: Seen | None = None
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu" or "cuda"."""
+        return self.subject.device
 
 
 def perform(task: Task) -> Outcome:
     """Run one task in whatever process this is, with the plugins installed here.
 
+    What is wrong with the checkpoint is in the outcome; what is wrong with this worker, so that
+    every task would fail here alike, is raised.
+
     Raises:
         PluginError: A plugin or library here is another than the one the run was planned with.
+        StoreError: This machine does not see the store.
+        DataError: It does not see the training set.
+        ConfigError: It lacks the device.
     """
     registry = installed()
     check_versions(task, registry)
     measures = [registry.measures[measure.name] for measure in task.measures]
-    return audit_checkpoint(task.subject, measures, Store(task.cache), registry)
+    store = Store(task.cache)
+    if task.seen is not None:
+        try:
+            check_machine(task.seen, store, task.device)
+        except CheckpointError as error:
+            return Outcome(explain(error), {})
+    return audit_checkpoint(task.subject, measures, store, registry)
 
 
 def check_versions(task: Task, registry: Registry) -> None:
@@ -131,6 +164,7 @@ def audit_checkpoint(
         return Outcome("", failures)
     with contextlib.suppress(StoreError):  # the reason counts, not that it could not be noted
         store.note({"checkpoint": subject.name, "stage": "failed", "reason": explain(error)})
+        store.flush()
     return Outcome(explain(error), failures)
 
 
@@ -149,8 +183,9 @@ class _Work:
         self._subject, self._store = subject, store
         self._entries = dict(zip(provided(registry, measures), measures, strict=True))
         self._found: dict[Provided, dict[str, Any]] = {}
-        for measure in self._entries:
-            entry = store.get(subject.measure_key(measure))
+        store.survey(subject.key)
+        keys = [subject.measure_key(measure) for measure in self._entries]
+        for measure, entry in zip(self._entries, store.get_many(keys), strict=True):
             if entry is not None:
                 self._found[measure] = entry.meta
         every = Wanted.by(measures)
@@ -160,7 +195,14 @@ class _Work:
         self._view = CheckpointView(subject, store, wanted, registry)
 
     def run(self) -> None:
-        """Make the passes, then compute each measure and the unit tables."""
+        """Make the passes, then compute each measure and the unit tables.
+
+        Nothing is left to do where another run has put the rows of the same measures meanwhile.
+        """
+        every = tuple(self._entries)
+        row_key = self._subject.row_key(every, self._filtrations)
+        if len(self._found) == len(every) and self._store.has(row_key):
+            return
         started = time.perf_counter()
         _, error = attempt(self._view.run)
         if error is not None:
@@ -177,6 +219,7 @@ class _Work:
         self._store.put(self._subject.row_key(kept, self._filtrations), rows.arrays, rows.meta)
         n_images, seconds = len(self._view.labels), _since(started)
         self._note(stage="audited", model=self._subject.model, images=n_images, seconds=seconds)
+        self._store.flush()
 
     def _passes(self) -> float:
         """Forward passes over the sample that were made."""

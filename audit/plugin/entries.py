@@ -249,6 +249,9 @@ class EngineEntry:
             second while it waits, with position of a task under way → seconds since it was given
             to a worker. What the function raises ends the run, as closing the iterator does.
         n_devices: (n_workers, options) → how many CUDA devices so many workers hold together.
+        elsewhere: Whether tasks may run on other machines. Tasks are then told what this one has,
+            and refuse to run where it is missing. A task's attribute `device` is "cuda" where it
+            needs a CUDA device.
     """
 
     name: str
@@ -258,6 +261,7 @@ class EngineEntry:
     options: tuple[str, ...] = ()
     watched: bool = False
     n_devices: Callable[[int, Mapping[str, Any]], float] = _one_for_each
+    elsewhere: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from audit.errors import ConfigError, unknown_name
+from audit.network.weights.remote import on_this_machine, weights_place
 from audit.plugin.registry import installed
 from audit.runs.checkpoints import expand_checkpoints
 from audit.runs.class_orders import ClassOrders
@@ -161,7 +162,7 @@ def _order_of_classes(
         if in_memory
         else registry.model_source(config.model)
     )
-    weights = Path(config.weights).expanduser() if config.weights else None
+    weights = on_this_machine(weights_place(config.weights)) if config.weights else None
     return ClassOrders(about, names).of(config, weights, source)[0]
 
 
@@ -179,7 +180,7 @@ def of_configuration(path: Path, checkpoint: str) -> dict[str, Any]:
     expanded = expand_checkpoints(config)
     file = Path(checkpoint).expanduser().absolute()
     found = {found.name: found for found in expanded}
-    by_file = {found.path.absolute(): found.name for found in expanded if found.path is not None}
+    by_file = {f.path.absolute(): f.name for f in expanded if isinstance(f.path, Path)}
     name = by_file.get(file, checkpoint)
     if name not in found:
         raise unknown_name("checkpoint", checkpoint, found)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from audit.errors import CheckpointError, ConfigError
 from audit.network.digests import files_digest, state_digest
 from audit.network.plain import plain
-from audit.network.weights import content_digest
 from audit.network.weights.folders import WHOLE, stem, weights_in
+from audit.network.weights.remote import place_digest, urls_matching
 from audit.plugin import ModelEntry
+from audit.remote import Location
 from audit.runs.config import AuditConfig, CheckpointConfig
 from audit.runs.globs import matching_paths, readable
 
@@ -22,30 +23,30 @@ class Expanded(NamedTuple):
     Attributes:
         name: Of the checkpoint.
         entry: Its section.
-        path: Its file, the index of its shards, or None: it has published weights.
+        path: Its file or the index of its shards, as a path or URL; None: it has published weights.
     """
 
     name: str
     entry: CheckpointConfig
-    path: Path | None
+    path: Location | None
 
 
 class Settled(NamedTuple):
     """What stands for a checkpoint's weights.
 
     Attributes:
-        file: What is read, or None: the source reads it.
+        file: What is read, a path or URL; or None: the source reads it.
         digest: Of all that is read; or of the tensors of the built network.
         built: Whether it is the latter.
     """
 
-    file: Path | None
+    file: Location | None
     digest: str
     built: bool
 
 
 def settle_weights(
-    source: ModelEntry, entry: CheckpointConfig, path: Path | None, base: Path
+    source: ModelEntry, entry: CheckpointConfig, path: Location | None, base: Path
 ) -> Settled:
     """What is read for a checkpoint's weights, and what stands for them.
 
@@ -59,7 +60,7 @@ def settle_weights(
     model, args = source.located(entry.model, entry.model_args, base)
     path = path or source.weights_file(model, args)
     if path is not None:
-        return Settled(path, content_digest(path), False)
+        return Settled(path, place_digest(path), False)
     files = source.reads(model, args)
     if files is not None:
         return Settled(None, files_digest(files), False)
@@ -105,12 +106,17 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> list[Expanded]:
     return [Expanded(entry.name or name, entry, path) for path, name in named.items()]
 
 
-def _matches(config: AuditConfig, weights: str) -> dict[Path, str]:
-    """The files that a path or glob means, with their names; for folders, those in them."""
-    place = config.path(weights)
+def _matches(config: AuditConfig, weights: str) -> Mapping[Location, str]:
+    """The files that a path, URL or glob means, with their names; for folders, those in them."""
+    place = config.place(weights)
+    if isinstance(place, str):
+        try:
+            return dict(urls_matching(weights))
+        except ConfigError as error:
+            raise ConfigError(f"[[checkpoints]] weights = {weights!r}: {error}") from error
     paths = matching_paths(place)
     if paths == [place] and place.is_dir():
-        return _in_folder(place, weights)
+        return dict(_in_folder(place, weights))
     found = {path: readable(stem(path)) for path in paths if path.is_file()}
     folders = [path for path in paths if path.is_dir() and "**" not in weights]
     for folder in folders:
@@ -123,7 +129,7 @@ def _matches(config: AuditConfig, weights: str) -> dict[Path, str]:
         raise ConfigError(
             f"[[checkpoints]] weights = {weights!r} matches no file (looked for {place})"
         )
-    return dict(sorted(found.items()))
+    return {path: found[path] for path in sorted(found)}
 
 
 def _in_folder(folder: Path, weights: str) -> dict[Path, str]:
@@ -154,14 +160,14 @@ def _told_apart(every: Sequence[Expanded]) -> Iterator[Expanded]:
             yield found._replace(name="-".join(part for part in parts if part))
 
 
-def _distinguished(paths: set[Path], name: str) -> dict[Path, str]:
+def _distinguished(paths: set[Location], name: str) -> dict[Location, str]:
     """The shortest part of each path's folders that no other path has.
 
     One folder's name where one is enough, the nearest first; else the nearest few.
     """
     if len(paths) == 1:
         return dict.fromkeys(paths, "")
-    above = {path: [part.name for part in path.parents if part.name] for path in paths}
+    above = {path: [part.name for part in Path(path).parents if part.name] for path in paths}
     if all(names[:1] == [name] for names in above.values()):  # it is the nearest folder's already
         above = {path: names[1:] for path, names in above.items()}
     deepest = max(map(len, above.values()), default=0)

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
+from audit.files import machine_folder
 from audit.network.weights import Which
 from audit.processors import default_threads
+from audit.remote import Location, is_url, location
 
 
 class _Strict(BaseModel):
@@ -271,6 +273,8 @@ class AuditConfig(_Strict):
 
     def path(self, text: str) -> Path:
         """A path of this configuration, made absolute."""
+        if is_url(text):
+            raise ConfigError(f"{text!r} is a URL, where only a path on this machine can stand")
         try:
             return (self.base / Path(text).expanduser()).absolute()
         except RuntimeError as error:  # "~name" of nobody
@@ -287,13 +291,18 @@ class AuditConfig(_Strict):
         named = self.ranking.card
         return self.path(named) if named is not None and named.endswith(".json") else named
 
+    def place(self, text: str) -> Location:
+        """A path of this configuration made absolute, or a URL as it is."""
+        found = location(text) if is_url(text) else self.path(text)
+        return found if isinstance(found, str) else self.path(str(found))
+
     def located(self, options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-        """Options with the paths among them, by their names, made absolute."""
+        """Options with the paths among them, by their names, made absolute; URLs as they are."""
 
         def absolute(value: Any) -> Any:
             if isinstance(value, list | tuple):
                 return [absolute(part) for part in value]
-            return str(self.path(value)) if isinstance(value, str) and value else value
+            return str(self.place(value)) if isinstance(value, str) and value else value
 
         return {
             name: absolute(value) if name in names else value for name, value in options.items()
@@ -417,22 +426,19 @@ def _not_json(value: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: dates and times must be written as strings; found {value}"
 
 
-def default_cache() -> Path:
+def default_cache() -> Location:
     """Where the store lies unless told otherwise: `$GENAUDIT_CACHE`, or the user's cache folder.
 
     Raises:
         ConfigError: The user has none.
     """
     chosen = os.environ.get("GENAUDIT_CACHE")
-    if chosen:
-        return Path(chosen)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genaudit"
-    except RuntimeError as error:  # no HOME, and a user that the system does not know
-        raise ConfigError(
-            "there is no home folder to keep the store in: say where with --cache FOLDER, or set "
-            "GENAUDIT_CACHE"
-        ) from error
+    return location(chosen) if chosen else machine_folder()
+
+
+def _place(value: Any) -> Any:
+    """A folder, or the URL of a bucket; anything else as it is."""
+    return location(value) if isinstance(value, str | os.PathLike) else value
 
 
 class RunOptions(_Strict):
@@ -440,7 +446,7 @@ class RunOptions(_Strict):
 
     Attributes:
         output: The output folder.
-        cache: The store's folder.
+        cache: The store: a folder, or the URL of a bucket such as "s3://bucket/cache".
         engine: Name of the engine plugin; goes before the configuration's, whose options are
             then not passed to it unless it is the same.
         workers: Processes; 0 runs in this one.
@@ -457,7 +463,9 @@ class RunOptions(_Strict):
     """
 
     output: Path = Path("genaudit-output")
-    cache: Path = Field(default_factory=default_cache)
+    cache: Annotated[Location, pydantic.BeforeValidator(_place)] = Field(
+        default_factory=default_cache
+    )
     engine: str | None = None
     workers: int = Field(default_factory=default_threads, ge=0)
     device: str = "auto"

@@ -19,6 +19,7 @@ from audit.measuring.passes import planned_passes
 from audit.measuring.subject import Provided, Subject
 from audit.measuring.task import Outcome, audit_checkpoint, explain, provided
 from audit.network.weights import read_weights
+from audit.network.weights.remote import named_as, on_this_machine
 from audit.plugin.registry import installed
 from audit.runs import pipeline
 from audit.runs.class_orders import order_notes
@@ -116,7 +117,9 @@ def layout_of(subject: Subject) -> str:
     """A word that two checkpoints share if one fits wherever the other does."""
     shapes: dict[str, list[int]] = {}
     if subject.weights is not None:
-        weights = read_weights(subject.weights, subject.weights_digest, subject.which)
+        here = on_this_machine(subject.weights, subject.weights_digest)
+        with named_as(subject.weights, here):
+            weights = read_weights(here, subject.weights_digest, subject.which)
         shapes = {name: list(tensor.shape) for name, tensor in weights.state_dict.items()}
     key = {"model": subject.model, "args": dict(subject.model_args), "shapes": shapes}
     return key_digest(key)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: Between two writings while a run goes on: at least so many seconds, and so many times what the
 #: last one took, which keeps them below a fiftieth of the run.
-_SECONDS_BETWEEN: Final = 30.0
+_SECONDS_BETWEEN: Final = 1.0
 _TIMES_BETWEEN: Final = 50.0
 
 _DAMAGED: Final = "its cache entry was damaged while this ran; run again"

@@ -22,9 +22,10 @@ from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
 from audit.network.plain import plain
 from audit.network.threads import all_of_float32, one_math_thread
-from audit.network.weights import content_digest
+from audit.network.weights.remote import place_digest, weights_place
 from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
+from audit.remote import Location
 from audit.runs.config import CheckpointConfig, one_or_several
 from audit.runs.study import resolve_device
 from audit.store import Store
@@ -172,7 +173,7 @@ def network_view(
     else:
         source = source_in_memory(network, registry)
         registry = Registry({source.name: _Plugin(source)})
-    weights = Path(config.weights).expanduser() if config.weights else None
+    weights: Location | None = weights_place(config.weights) if config.weights else None
     base = base or Path.cwd()
     if weights is None and config.pretrained:
         located = source.located(config.model, config.model_args, base)
@@ -184,7 +185,7 @@ def network_view(
         model=config.model,
         model_args=config.model_args,
         weights=weights,
-        weights_digest=content_digest(weights) if weights else "",
+        weights_digest=place_digest(weights) if weights else "",
         which=config.which,
         base=base,
         data_source=Provided(images.entry.name if images.entry else "", ""),

@@ -11,10 +11,11 @@ import pandas as pd
 
 from audit import correlation
 from audit.correlation.stage import correlate_folder
-from audit.errors import DataError, StoreError
+from audit.errors import AuditError, DataError, MeasureError, StoreError
 from audit.files import refusals_typed, write_atomically
 from audit.folder.record import ACCURACIES, CORRELATIONS
 from audit.folder.tables import ALL_MEASURES
+from audit.measuring.machine import look
 from audit.measuring.subject import Provided
 from audit.measuring.task import Outcome, Task, explain, perform, provided
 from audit.measuring.view import Wanted
@@ -152,10 +153,11 @@ def measure(study: Study) -> pd.DataFrame:
 
 
 def kept_rows(study: Study) -> dict[str, Entry]:
-    """Checkpoint → all its rows, where the store has them: one read for each checkpoint."""
+    """Checkpoint → all its rows, where the store has them: one read for each that has."""
     planned, filtrations = _planned(study)
-    entries = {s.name: study.store.get(s.row_key(planned, filtrations)) for s in study.subjects}
-    return {name: entry for name, entry in entries.items() if entry is not None}
+    entries = study.store.get_many(s.row_key(planned, filtrations) for s in study.subjects)
+    named = zip(study.subjects, entries, strict=True)
+    return {subject.name: entry for subject, entry in named if entry is not None}
 
 
 def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:
@@ -167,10 +169,12 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     """Run the tasks, those first that are expected to take longest, and fill the tables."""
     planned, _ = _planned(study)
     options, chosen = study.options, study.engine
-    lengths = expected_lengths(subjects, study.store.ledger() if len(subjects) > 1 else ())
+    # The ledger of a bucket is an object for every task, and all of them would be asked for.
+    is_read = len(subjects) > 1 and isinstance(study.store.location, Path)
+    lengths = expected_lengths(subjects, study.store.ledger() if is_read else ())
     subjects = longest_first(subjects, lengths)
-    tasks = [Task(subject, planned, study.options.cache) for subject in subjects]
     engine = study.registry.engine(chosen.name)
+    tasks = [_task(study, subject, planned, engine.elsewhere) for subject in subjects]
     workers = min(options.workers, len(tasks))
     n_devices = engine.n_devices(workers, chosen.options)
     limits = RunLimits(options.max_hours, options.max_gpu_hours, n_devices)
@@ -189,6 +193,8 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     with progress, contextlib.closing(ends):
         try:
             for index, result in ends:
+                if isinstance(result, AuditError) and not isinstance(result, MeasureError):
+                    raise result  # of the worker, not of the checkpoint: see `perform`
                 failed = isinstance(result, BaseException)
                 outcome = Outcome(explain(result), {}) if failed else result
                 waiting.remove(subjects[index].name)
@@ -200,6 +206,15 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
             for name in waiting:
                 tables.add_stopped(name, str(stop))
             progress.stop(str(stop))
+
+
+def _task(study: Study, subject: Subject, planned: tuple[Provided, ...], elsewhere: bool) -> Task:
+    """The work on one checkpoint; `elsewhere`: another machine may do it, in another folder."""
+    if not elsewhere:
+        return Task(subject, planned, study.options.cache)
+    place = study.store.location
+    where = place.absolute() if isinstance(place, Path) else place
+    return Task(subject, planned, where, look(subject, study.store))
 
 
 def make_writable(folder: Path) -> None:

@@ -18,9 +18,10 @@ from audit.data.sample import Sample
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
 from audit.measuring.subject import Provided, Subject, installed_libraries
-from audit.network.weights import content_digest
+from audit.network.weights.remote import on_this_machine, place_digest
 from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.registry import Registry
+from audit.remote import Location, pretty
 from audit.runs.checkpoints import expand_checkpoints, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
@@ -86,6 +87,7 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry) -> Stu
     named = expand_checkpoints(config)
     sources = {entry.model: registry.model_source(entry.model) for _, entry, _ in named}
     store = Store(options.cache)
+    store.check_writable()
     sample, split = draw(config, registry, store)
     overlap = compare(config, registry, store, split, sample, options.progress)
     planned = _Planned(config, registry, sample, device)
@@ -124,7 +126,7 @@ class _Planned:
         self._orders = ClassOrders(config, sample.class_names)
 
     def subject(
-        self, name: str, entry: CheckpointConfig, path: Path | None, source: ModelEntry
+        self, name: str, entry: CheckpointConfig, path: Location | None, source: ModelEntry
     ) -> Subject:
         """One checkpoint with the digests of all that is read for it.
 
@@ -134,8 +136,9 @@ class _Planned:
         config, registry = self._config, self._registry
         dataset = registry.dataset(config.dataset.name)
         found = settle_weights(source, entry, path, config.base)
-        order, order_from = self._orders.of(entry, path, source)
-        init = config.path(entry.init.replace("{name}", name)) if entry.init else None
+        here = on_this_machine(path, found.digest) if path else None
+        order, order_from = self._orders.of(entry, here, source)
+        init = config.place(entry.init.replace("{name}", name)) if entry.init else None
         if entry.model not in self._digests:
             located, _ = source.located(entry.model, entry.model_args, config.base)
             self._digests[entry.model] = source.digest(located)
@@ -153,7 +156,7 @@ class _Planned:
             which=entry.which,
             base=config.base,
             init=init,
-            init_digest=content_digest(init) if init else "",
+            init_digest=place_digest(init) if init else "",
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),
@@ -245,7 +248,7 @@ def _describe_subject(subject: Subject, facts: Mapping[str, Any] | None) -> dict
         "model": subject.model,
         "model_args": dict(subject.model_args),
         "source": f"{subject.source} {subject.model_source.version}",
-        "weights": str(subject.weights) if subject.weights else None,
+        "weights": pretty(str(subject.weights)) if subject.weights else None,
         "weights_digest": subject.weights_digest,
         "which": subject.which,
         "class_order": None if subject.head_classes == own else list(subject.head_classes),

@@ -54,7 +54,11 @@ def draw(config: AuditConfig, registry: Registry, store: Store) -> tuple[Sample,
 def _remembered(
     store: Store, dataset: DatasetEntry, options: Mapping[str, Any]
 ) -> Iterator[dict[str, str]]:
-    """What is known of unchanged images of a dataset; what is new is put into the store."""
+    """What is known of unchanged images of a dataset; what is new is put into the store.
+
+    It is about files as this machine sees them, and changes; so it is kept on this machine.
+    """
+    store = store.local
     key = {"memo": dataset.name, "version": dataset.version, "options": plain_words(options)}
     known = store.get(key)
     memo: dict[str, str] = json.loads(known.arrays["json"].tobytes()) if known else {}

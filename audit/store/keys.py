@@ -1,4 +1,4 @@
-"""Keys of the store: JSON in one canonical form, and its digest."""
+"""Keys of the store: JSON in one canonical form, its digest, and what is asked for together."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def canonical_json(value: Any) -> str:
 def key_digest(key: Mapping[str, Any]) -> str:
     """SHA-256 of the key's canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(key).encode()).hexdigest()
+
+
+def group_of(key: Mapping[str, Any]) -> str:
+    """What an entry is asked for together with, and lies beside where entries are listed.
+
+    A run asks for the rows of all its checkpoints, a worker for all that there is of one
+    checkpoint: so "rows" where the key has that field, the digest of its `weights` where it has
+    those, and "others".
+    """
+    if "rows" in key:
+        return "rows"
+    if key.get("weights"):
+        return hashlib.sha256(canonical_json(key["weights"]).encode()).hexdigest()[:32]
+    return "others"

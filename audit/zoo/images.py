@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -26,6 +26,24 @@ from audit.plugin.registry import installed
 if TYPE_CHECKING:
     from audit.zoo.recipes import Recipe
     from audit.zoo.tasks import Task
+
+
+class ImageSize(Protocol):
+    """What images are brought to.
+
+    Attributes:
+        side: Height and width in pixels.
+        channels: 1 (gray) or 3 (colour).
+    """
+
+    @property
+    def side(self) -> int:
+        """In pixels."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+
 
 #: A class needs at least this many training images.
 _MIN_PER_CLASS: Final = 2
@@ -70,13 +88,16 @@ def write_images(task: Task, folder: Path, recipes: Iterable[Recipe]) -> None:
             f"task {task.name}: training and held-out images are of different classes: "
             f"{', '.join(training.class_names)} and {', '.join(held_out.class_names)}"
         )
-    _write(held_out_file(folder), held_out, range(len(held_out.labels)), held_out.labels, task)
+    size = task.training
+    write_arrays(
+        held_out_file(folder), held_out, range(len(held_out.labels)), held_out.labels, size
+    )
     for recipe in variants.values():
         chosen = kept_images(training, recipe.train_share, recipe.seed)
         clean = training.labels[chosen]
         given = moved_labels(clean, len(training.class_names), recipe.label_noise, recipe.seed)
-        _write(training_file(folder, recipe), training, chosen, given, task)
-        _write(training_file(folder, recipe, clean=True), training, chosen, clean, task)
+        write_arrays(training_file(folder, recipe), training, chosen, given, size)
+        write_arrays(training_file(folder, recipe, clean=True), training, chosen, clean, size)
     write_atomically(about, said.encode())
 
 
@@ -133,13 +154,21 @@ def moved_labels(labels: np.ndarray, n_classes: int, rate: float, seed: int) -> 
     return moved
 
 
-def _write(
-    path: Path, split: ImageSplit, chosen: Iterable[int], labels: np.ndarray, task: Task
+def write_arrays(
+    path: Path, split: ImageSplit, chosen: Iterable[int], labels: np.ndarray, size: ImageSize
 ) -> None:
-    """Write one file of arrays, whole or not at all; equal content gives equal bytes."""
+    """Write one file of arrays, whole or not at all; equal content gives equal bytes.
+
+    Args:
+        path: Of the file.
+        split: Where images come from.
+        chosen: Their positions.
+        labels: Of the chosen images.
+        size: What they are brought to.
+    """
     chosen = list(chosen)
     arrays = {
-        "images": np.stack([_pixels(split, index, task) for index in chosen]),
+        "images": np.stack([_pixels(split, index, size) for index in chosen]),
         "labels": np.asarray(labels, dtype=np.int64),
         "class_names": np.array(split.class_names),
         "sample_ids": np.array([split.sample_ids[index] for index in chosen]),
@@ -149,12 +178,12 @@ def _write(
     write_atomically(path, buffer.getvalue())
 
 
-def _pixels(split: ImageSplit, index: int, task: Task) -> np.ndarray:
-    """One image at the task's size, uint8."""
+def _pixels(split: ImageSplit, index: int, size: ImageSize) -> np.ndarray:
+    """One image at a size, uint8."""
     from PIL import Image
 
-    side = task.training.side
-    mode = "L" if task.training.channels == 1 else "RGB"
+    side = size.side
+    mode = "L" if size.channels == 1 else "RGB"
     picture = split.load(index).convert(mode)
     if picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BILINEAR)

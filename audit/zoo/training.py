@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -32,9 +33,17 @@ _MOMENTUM: Final = 0.9
 _MAX_GRADIENT: Final = 1.0
 _EVAL_BATCH: Final = 128
 
+#: Called with the network in training mode and the number of the epoch that ended, 0 before the
+#: first; draws nothing from torch's global generator, and leaves the network as it is.
+AfterEpoch: TypeAlias = "Callable[[nn.Module, int], None]"
 
-def train(task: TrainTask) -> str:
+
+def train(task: TrainTask, after_epoch: AfterEpoch | None = None) -> str:
     """Train one recipe and write its two files. Returns the checkpoint's name.
+
+    Args:
+        task: What to train.
+        after_epoch: Looks at the network after every epoch.
 
     Raises:
         ConfigError: The architecture is unknown.
@@ -52,7 +61,7 @@ def train(task: TrainTask) -> str:
             write_weights(network, initial_file(task), {"architecture": recipe.architecture})
         network.to(task.device).to(memory_format=torch.channels_last)
         torch.manual_seed(recipe.seed)  # architectures draw a different number of weights
-        loss, epochs = _fit(network, images, labels, recipe, task.device)
+        loss, epochs = _fit(network, images, labels, recipe, task.device, after_epoch)
         known = {
             "recipe": recipe_json(recipe),
             "model_args": model_args,
@@ -105,7 +114,12 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _fit(
-    network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, device: str
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    device: str,
+    after_epoch: AfterEpoch | None,
 ) -> tuple[float, int]:
     """Train in place; returns the mean loss of the last epoch, in nats, and the epochs taken."""
     n_steps = recipe.epochs * -(-len(images) // recipe.batch_size)
@@ -114,11 +128,14 @@ def _fit(
         optimizer, recipe.learning_rate, total_steps=n_steps
     )
     loss, epoch = float("nan"), 0
+    look = after_epoch or (lambda network, epoch: None)
     network.train()
+    look(network, epoch)
     for epoch in range(1, recipe.epochs + 1):
         loss = _epoch(network, images, labels, recipe, device, optimizer, schedule)
         if not np.isfinite(loss):
             raise AuditError(f"training diverged in epoch {epoch}: lower the learning rate")
+        look(network, epoch)
         if loss <= recipe.stop_at_loss:
             break
     _settle_statistics(network, images, recipe, device)

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from audit.errors import ConfigError, DataError, unknown_name
+from audit.errors import ConfigError, DataError, RemoteError, unknown_name
+from audit.remote import is_url, tree_of
 
 
 def refuse_unknown(dataset: str, given: Iterable[str], known: tuple[str, ...]) -> None:
@@ -44,12 +45,17 @@ def path_option(dataset: str, option: str, value: Any, what: str) -> Path:
 
 
 def folder_option(dataset: str, option: str, value: Any, what: str) -> Path:
-    """The folder an option names; see `path_option`.
+    """The folder an option names, of a URL a copy on this machine; see `path_option`.
 
     Raises:
         ConfigError: It is no path.
-        DataError: No folder lies there.
+        DataError: No folder lies there, or what a URL names cannot be fetched.
     """
+    if is_url(value):
+        try:
+            return tree_of(value)
+        except RemoteError as error:
+            raise DataError(f"the {option} of {dataset}: {error}") from error
     path = _given_path(dataset, option, value, what)
     if not path.is_dir():
         found = "it is not a folder" if path.exists() else "it does not exist"

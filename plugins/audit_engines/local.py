@@ -68,10 +68,10 @@ def run(
     given = options or {}
     check_names("local", given, OPTIONS)
     n_retries, limited = whole_number("local", given, "retries", 1), limits("local", given)
-    watch = watch or _unwatched
+    watch = watch or unwatched
     if n_workers <= 0 and not limited:
         return _run_here(function, tasks, watch)
-    pool = _Pool(function, tasks, limited, watch)
+    pool = Pool(function, tasks, limited, watch)
     return _run_in_workers(pool, len(tasks), max(1, n_workers), n_retries)
 
 
@@ -80,7 +80,7 @@ def n_devices(n_workers: int, options: Mapping[str, Any]) -> float:
     return min(max(1, n_workers), max(1, len(visible_devices())))
 
 
-def _unwatched(running: Mapping[int, float]) -> None:
+def unwatched(running: Mapping[int, float]) -> None:
     """Nobody is told."""
 
 
@@ -96,7 +96,7 @@ def _run_here(
 
 
 def _run_in_workers(
-    pool: _Pool, n_tasks: int, n_workers: int, n_retries: int
+    pool: Pool, n_tasks: int, n_workers: int, n_retries: int
 ) -> Iterator[tuple[int, Any]]:
     """Run the tasks in processes, and those whose process died again, alone."""
     try:
@@ -119,7 +119,7 @@ def _again(n_retries: int) -> str:
     )
 
 
-class _Pool:
+class Pool:
     """Worker processes.
 
     Args:

@@ -41,7 +41,7 @@ def serve(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
         while True:
             position, task, n_halvings = pipe.recv()
             os.environ[HALVINGS] = str(n_halvings)
-            pipe.send_bytes(_message(position, attempt(function, task)))
+            pipe.send_bytes(message(position, attempt(function, task)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -56,7 +56,7 @@ def attempt(function: Callable[[Any], Any], task: Any) -> Any:
         return error
 
 
-def _message(position: int, outcome: Any) -> memoryview:
+def message(position: int, outcome: Any) -> memoryview:
     """The outcome as bytes the parent can read; what cannot be sent becomes a `MeasureError`."""
     try:
         message = ForkingPickler.dumps((position, outcome))

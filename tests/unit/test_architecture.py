@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"arrays", "errors"},
     {"files", "processors"},
+    {"remote"},
     {"topology"},
     {"plugin"},
     {"store", "data", "network", "statistics", "transforms"},
@@ -25,7 +26,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
-FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "transforms"}
+FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "remote", "transforms"}
 
 #: Library → where alone it may be imported.
 OWNERS = {
@@ -35,6 +36,7 @@ OWNERS = {
     "llvmlite": {"audit/topology/_kernels/vectors.py"},
     "timm": {"plugins/audit_timm/", "plugins/audit_datasets/timm_factory.py"},
     "click": {"audit/cli/"},
+    "fsspec": {"audit/remote/systems.py"},
     "imagehash": {"audit/data/duplicates.py"},
     "sklearn": {
         *("audit/correlation/", "audit/ranking/", "audit/statistics/"),

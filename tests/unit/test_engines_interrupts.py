@@ -149,7 +149,7 @@ def test_an_interrupt_before_workers_are_ended_leaves_none(monkeypatch):
     def never(pool):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local._Pool, "close", never)
+    monkeypatch.setattr(local.Pool, "close", never)
     stream = run(time.sleep, [0, 60, 60], 2)
     next(stream)
     with pytest.raises(KeyboardInterrupt):

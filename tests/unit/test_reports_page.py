@@ -357,3 +357,11 @@ def test_write_html_refuses_options_before_it_writes(audit, tmp_path, options, m
         write_html(audit, tmp_path, options)
     assert str(caught.value) == message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_page_says_that_an_audit_is_partial():
+    audit = sample_audit(3)
+    assert "audit is partial" not in words(page.render(audit))
+    partial = dataclasses.replace(audit, run={**audit.run, "complete": False, "missing": 2})
+    said = words(page.render(partial))
+    assert "This audit is partial: 2 checkpoints have not been measured yet; run it again" in said

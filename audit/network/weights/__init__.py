@@ -12,7 +12,8 @@ Whoever reviews the way from bytes to weights reads, in this order:
 - `_shards`: an index and the files it names;
 - `_choice`: the state dict inside what was read, and its dense tensors;
 - `_refusals`: everything else, named as what it is;
-- `folders`: which weights lie in a folder, from names alone.
+- `folders`: which weights lie in a folder, from names alone;
+- `remote`: copies of files that URLs name, which then take the same door.
 """
 
 from __future__ import annotations

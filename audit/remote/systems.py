@@ -1,0 +1,323 @@
+"""Reach what a URL names: one rule for retries, one sentence for each way to fail.
+
+Retries have one owner, `System.attempt`: those that file systems make by themselves are switched
+off where they can be, so that the time until an error is bounded and requests can be counted.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+from audit.errors import RemoteError
+from audit.remote.urls import pretty
+
+Result = TypeVar("Result")
+
+#: Tries of one request, and the seconds after which none is begun any more.
+MAX_TRIES: Final = 8
+MAX_SECONDS: Final = 20.0
+_FIRST_WAIT_SECONDS: Final = 0.2
+#: How long a write may take.
+_SILENT_SECONDS: Final = 10
+_SLOWEST_BYTES_PER_SECOND: Final = 500_000
+#: Names that one request lists at most, on every object store that there is.
+PAGE: Final = 1000
+
+#: Protocol → the package that reads it, and the extra that brings it.
+_PACKAGES: Final = {
+    **dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")),
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
+    **dict.fromkeys(("http", "https"), ("aiohttp", "https")),
+}
+#: Tries of its own off, whole objects in one request, every listing fresh, bounded waits.
+_S3: Final = {
+    "use_listings_cache": False,
+    "max_concurrency": 1,
+    "config_kwargs": {
+        "connect_timeout": 4,
+        "read_timeout": 8,
+        "retries": {"mode": "standard", "total_max_attempts": 1},
+        "max_pool_connections": 32,
+    },
+}
+_FRESH: Final = {"use_listings_cache": False}
+_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    **dict.fromkeys(("s3", "s3a"), _S3),
+    **dict.fromkeys(("gs", "gcs", "hf", "http", "https"), _FRESH),
+}
+
+
+class Listed(NamedTuple):
+    """A file of a listing.
+
+    Attributes:
+        path: As the file system calls it.
+        n_bytes: Its size, or None where it does not say.
+        modified: Seconds since 1970, or 0 where it does not say.
+        version: Changes when the content does, or "" where it does not say.
+    """
+
+    path: str
+    n_bytes: int | None
+    modified: float
+    version: str
+
+
+class System:
+    """What a URL names, and a count of what was asked of it.
+
+    Attributes:
+        url: For messages: without passwords and signatures.
+        path: The place, as the file system calls it.
+        requests: Kind ("list", "head", "get", "put", "delete") → how many were made, tries
+            included; and "bytes_read", "bytes_written".
+
+    Args:
+        url: A folder or file.
+
+    Raises:
+        RemoteError: Its file system is not installed, or cannot be set up.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = pretty(url)
+        self.requests: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
+        self.files, self.path = _open(url)
+
+    def read(self, path: str) -> bytes | None:
+        """A whole object, or None where there is none.
+
+        Raises:
+            RemoteError: It cannot be read.
+        """
+        try:
+            content = bytes(self.attempt("get", lambda: self.files.cat_file(path)))
+        except FileNotFoundError:
+            return None
+        self._count("bytes_read", len(content))
+        return content
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a whole object in its place, in one request where it is not huge.
+
+        Raises:
+            RemoteError: It cannot be written.
+        """
+        # a server that takes the connection and says nothing would be waited for for ever
+        seconds = _SILENT_SECONDS + len(content) / _SLOWEST_BYTES_PER_SECOND
+        patience = {"timeout": seconds} if getattr(self.files, "async_impl", False) else {}
+
+        def put() -> None:
+            if not _is_bucket(self.files):
+                self.files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self.files.pipe_file(path, content, **patience)
+
+        try:
+            self.attempt("put", put)
+        except FileNotFoundError as error:
+            raise RemoteError(
+                f"{self.url}: there is no such bucket or folder ({_words(error)}); make it, or "
+                "choose another"
+            ) from error
+        self._count("bytes_written", len(content))
+
+    def delete(self, path: str) -> None:
+        """Remove an object; one that is not there is none to remove.
+
+        Raises:
+            RemoteError: It cannot be removed.
+        """
+        try:
+            self.attempt("delete", lambda: self.files.rm_file(path))
+        except FileNotFoundError:
+            return
+
+    def below(self, folder: str, prefix: str = "") -> Iterator[Listed]:
+        """Every file below a folder whose path in it begins with a prefix, by one paged listing.
+
+        Raises:
+            RemoteError: It cannot be listed.
+        """
+        parent, _, last = folder.rstrip("/").rpartition("/")
+        start = f"{folder.rstrip('/')}/{prefix}"
+
+        def find() -> Mapping[str, Mapping[str, Any]]:
+            found: Mapping[str, Any]
+            if parent and _is_bucket(self.files):  # as a prefix, so that nothing there is no error
+                found = self.files.find(parent, prefix=f"{last}/{prefix}", detail=True)
+            else:
+                found = self.files.find(folder, detail=True)
+            return found
+
+        try:
+            found = self.attempt("list", find)
+        except FileNotFoundError:
+            return
+        self._count("list", max(0, (len(found) - 1) // PAGE))
+        for path, info in found.items():
+            if path.startswith(start) and info.get("type") != "directory":
+                yield listed(path, info)
+
+    def look(self, path: str) -> Listed | None:
+        """One file's size and version, or None where there is none.
+
+        Raises:
+            RemoteError: The file system refuses to say.
+        """
+        try:
+            return listed(path, self.attempt("head", lambda: self.files.info(path)))
+        except FileNotFoundError:
+            return None
+
+    def matches(self, pattern: str) -> list[Listed]:
+        """The files that a glob matches, sorted.
+
+        Raises:
+            RemoteError: It cannot be listed.
+        """
+        try:
+            found = self.attempt("list", lambda: self.files.glob(pattern, detail=True))
+        except FileNotFoundError:
+            return []
+        return [
+            listed(path, info)
+            for path, info in sorted(found.items())
+            if info.get("type") != "directory"
+        ]
+
+    def attempt(self, kind: str, call: Callable[[], Result]) -> Result:
+        """Make one request, again after a pause where the fault may pass; counted.
+
+        Raises:
+            FileNotFoundError: There is no such thing.
+            RemoteError: It was refused, or did not come about in time.
+        """
+        started = time.monotonic()
+        for number in range(1, MAX_TRIES + 1):
+            self._count(kind, 1)
+            try:
+                return call()
+            except FileNotFoundError:
+                raise
+            except Exception as error:
+                lasting = _lasting(error)
+                if lasting:
+                    raise RemoteError(f"{self.url}: {lasting}") from error
+                seconds = time.monotonic() - started
+                wait = _FIRST_WAIT_SECONDS * 2 ** (number - 1) * random.uniform(0.5, 1)
+                if number == MAX_TRIES or seconds + wait > MAX_SECONDS:
+                    raise RemoteError(
+                        f"{self.url} gave no answer in {number} tries over {seconds:.0f} seconds "
+                        f"(the last: {_words(error)}); check the address, for s3:// also "
+                        "AWS_ENDPOINT_URL, and the network, and run again: what was computed is "
+                        "kept"
+                    ) from error
+            time.sleep(wait)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _count(self, kind: str, number: int) -> None:
+        if number:
+            with self._lock:
+                self.requests[kind] += number
+
+
+def connect(url: str) -> System:
+    """The place that a URL names; nothing is asked of it yet.
+
+    Raises:
+        RemoteError: Its file system is not installed, or cannot be set up.
+    """
+    return System(url)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The file system behind a URL, and the path of the URL in it."""
+    scheme = url.partition("://")[0].lower()
+    try:
+        from fsspec.core import url_to_fs
+
+        files, path = url_to_fs(url, **_OPTIONS.get(scheme, {}))
+    except ImportError as error:
+        package, extra = _PACKAGES.get(scheme, ("fsspec", "s3"))
+        raise RemoteError(
+            f"{pretty(url)} needs the package {package!r}, which cannot be imported ({error}); "
+            f"install it: pip install 'genaudit[{extra}]'"
+        ) from error
+    except ValueError as error:
+        raise RemoteError(
+            f"{pretty(url)} cannot be read: {_words(error)}; use s3://, gs://, hf://, https:// or "
+            "file://"
+        ) from error
+    except Exception as error:
+        lasting = _lasting(error) or f"it cannot be set up ({_words(error)})"
+        raise RemoteError(f"{pretty(url)}: {lasting}") from error
+    if hasattr(files, "retries"):
+        files.retries = 1
+    return files, str(path)
+
+
+def _lasting(error: Exception) -> str:
+    """Why a fault will not pass, and what to do; or "" where it may."""
+    name = type(error).__name__
+    if isinstance(error, PermissionError):
+        return (
+            f"access was refused ({_words(error)}); give these credentials leave to list, read "
+            "and write there, or choose another place"
+        )
+    if "Credentials" in name or "Profile" in name:
+        return (
+            f"there are no credentials to reach it with ({_words(error)}); set them, for s3:// "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        )
+    if isinstance(error, ValueError | TypeError | NotImplementedError) or "Validation" in name:
+        return f"it cannot be used ({_words(error)}); check the address"
+    return ""
+
+
+def _words(error: Exception) -> str:
+    """An exception in one line with its type."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _is_bucket(files: Any) -> bool:
+    """Whether a file system has no folders to make, and lists by prefixes."""
+    named = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+    return bool({"s3", "gs", "gcs"}.intersection(named))
+
+
+#: What file systems call the fields that change with a file's content; a time alone is the last.
+_VERSIONS: Final = ("VersionId", "generation", "lfs", "blob_id", "ETag", "etag", "md5Hash")
+_TIMES: Final = ("LastModified", "mtime", "updated", "created", "last_modified", "ins")
+
+
+def listed(path: str, info: Mapping[str, Any]) -> Listed:
+    """What a file system says of a file, in one form for all of them."""
+    known = [f"{name}={info[name]}" for name in _VERSIONS if info.get(name)]
+    times = [info[name] for name in _TIMES if info.get(name)]
+    version = " ".join(known) or (f"time={times[0]}" if times else "")
+    size = info.get("size")
+    n_bytes = int(size) if size is not None else None
+    return Listed(path, n_bytes, _seconds(times[0]) if times else 0.0, version)
+
+
+def _seconds(said: Any) -> float:
+    """A time as seconds since 1970, or 0 where it is in no form that is known."""
+    moment: object = said
+    if isinstance(said, str):
+        try:
+            moment = datetime.datetime.fromisoformat(said)
+        except ValueError:
+            return 0.0
+    if isinstance(moment, datetime.datetime):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return moment.timestamp()
+    return float(moment) if isinstance(moment, int | float) else 0.0
