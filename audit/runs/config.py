@@ -367,6 +367,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "checkpoints": CheckpointConfig,
     "measures": MeasuresConfig,
     "held_out": HeldOutConfig,
+    "ranking": RankingConfig,
 }
 
 

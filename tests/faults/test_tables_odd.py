@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from audit.correlation import correlate, read_held_out
-from audit.errors import DataError
+from audit.errors import ConfigError, DataError
+from audit.runs.config import AuditConfig
 from audit.statistics import kendall
 from tests.campaigns.small_folder import SmallFolder
 
@@ -83,3 +84,20 @@ def test_row_32_checkpoints_without_a_row_are_noted_and_ranked(tmp_path):
     path.write_text("checkpoint,held_out_accuracy\none,0.5\n")
     found = read_held_out(path, ["one", "two"])
     assert found.notes == ["no row for 'two': ranked, not used in correlation"]
+
+
+@pytest.mark.parametrize("text", ["checkpoint,\rheld_out_accuracy\n", 'sep="\n', "sep=\r\n"])
+def test_row_32_tables_with_odd_first_lines_are_refused(tmp_path, text):
+    path = tmp_path / "held_out.csv"
+    path.write_bytes((text + "one,0.5\n").encode())
+    with pytest.raises(DataError, match="held-out table "):
+        read_held_out(path, ["one"])
+
+
+def test_an_unknown_key_of_any_section_is_named(tmp_path):
+    for section in ("checkpoints", "measures", "held_out", "ranking"):
+        path = tmp_path / "audit.toml"
+        brackets = ("[[", "]]") if section == "checkpoints" else ("[", "]")
+        path.write_text(f"{brackets[0]}{section}{brackets[1]}\nnonsense = 1\n")
+        with pytest.raises(ConfigError, match="unknown key 'nonsense'"):
+            AuditConfig.read(path)
