@@ -81,9 +81,10 @@ def changes(models: list[str], include: list[str]) -> pd.DataFrame:
         expected = measured(folder, models, include, SIZES[0])
         for size in SIZES[1:]:
             table = measured(folder, models, include, size)
-            for key, row in expected.iterrows():
-                change = relative(float(row["value"]), float(table.loc[key, "value"]))
-                of = found.setdefault(str(key[1]), dict.fromkeys(map(str, SIZES[1:]), 0.0))
+            pairs = zip(expected["value"], table["value"].reindex(expected.index), strict=True)
+            for name, (one, other) in zip(expected.index.get_level_values(1), pairs, strict=True):
+                change = relative(float(one), float(other))
+                of = found.setdefault(str(name), dict.fromkeys(map(str, SIZES[1:]), 0.0))
                 of[str(size)] = max(of[str(size)], change)
     frame = pd.DataFrame.from_dict(found, orient="index")
     return frame.loc[frame.max(axis=1).sort_values(ascending=False).index]

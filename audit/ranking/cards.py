@@ -231,7 +231,7 @@ def _shipped(name: str) -> Card:
 def _parsed(text: str, where: str) -> Card:
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of integers with too many digits
         raise DataError(f"{where} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{where} must hold a JSON object; found {type(content).__name__}")

@@ -6,6 +6,7 @@ import pytest
 
 from audit.correlation import correlate, read_held_out
 from audit.errors import ConfigError, DataError
+from audit.ranking import load_card
 from audit.runs.config import AuditConfig
 from audit.statistics import kendall
 from tests.campaigns.small_folder import SmallFolder
@@ -101,3 +102,10 @@ def test_an_unknown_key_of_any_section_is_named(tmp_path):
         path.write_text(f"{brackets[0]}{section}{brackets[1]}\nnonsense = 1\n")
         with pytest.raises(ConfigError, match="unknown key 'nonsense'"):
             AuditConfig.read(path)
+
+
+def test_a_card_with_an_integer_of_five_thousand_digits_is_refused(tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text('{"format": ' + "9" * 5000 + "}")
+    with pytest.raises(DataError, match="is not JSON: Exceeds the limit"):
+        load_card(path)
