@@ -14,6 +14,7 @@ import contextlib
 import errno
 import itertools
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -124,20 +125,19 @@ def faults(n_calls: int) -> Iterator[Fault]:
             yield Fault(number, kind, code)
 
 
-def chosen(every: list[Fault], count: int) -> list[Fault]:
-    """So many of them, spread over all."""
-    step = max(1, len(every) // max(1, count))
-    return every[::step] if count < len(every) else every
+def chosen(every: list[Fault], count: int, seed: int) -> list[Fault]:
+    """So many of them, drawn at random."""
+    return random.Random(seed).sample(every, min(count, len(every)))
 
 
-def on_the_store(count: int, report: Report) -> None:
+def on_the_store(count: int, seed: int, report: Report) -> None:
     """The steps, with faults."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         prepare(folder / "clean")
         n_calls = do(folder / "clean", report)
         report.count("calls of the store's steps", n_calls)
-        for number, fault in enumerate(chosen(list(faults(n_calls)), count)):
+        for number, fault in enumerate(chosen(list(faults(n_calls)), count, seed)):
             root = folder / str(number)
             prepare(root)
             do(root, report, fault)
@@ -150,7 +150,7 @@ def on_the_store(count: int, report: Report) -> None:
             shutil.rmtree(root)
 
 
-def on_an_audit(count: int, report: Report) -> None:
+def on_an_audit(count: int, seed: int, report: Report) -> None:
     """A whole audit of two networks, with faults, and again without."""
     from tests.campaigns.small_folder import SmallFolder
 
@@ -162,7 +162,7 @@ def on_an_audit(count: int, report: Report) -> None:
             folder.run("clean", "clean-cache")
         expected, n_calls = folder.tables("clean"), len(disk.calls)
         report.count("calls of an audit", n_calls)
-        for number, fault in enumerate(chosen(list(faults(n_calls)), count)):
+        for number, fault in enumerate(chosen(list(faults(n_calls)), count, seed)):
             out, cache = f"out-{number}", f"cache-{number}"
             try:
                 with Disk(folder.path, fault):
@@ -188,10 +188,10 @@ def on_an_audit(count: int, report: Report) -> None:
 def run(count: int, seed: int) -> Report:
     """So many faults: in the store's steps, and what is left of the count in an audit."""
     report = Report()
-    on_the_store(count, report)
+    on_the_store(count, seed, report)
     left = count - report.counts["faults in the store's steps"]
     if left > 0:
-        on_an_audit(left, report)
+        on_an_audit(left, seed, report)
     return report
 
 
