@@ -7,6 +7,7 @@ import os
 import platform
 import uuid
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from audit.errors import ConfigError, StoreError
@@ -80,6 +81,26 @@ def _lives(process: int) -> bool:
     except OSError:  # it is there, and somebody else's
         return True
     return True
+
+
+@contextlib.contextmanager
+def refusals_typed() -> Iterator[None]:
+    """Let what the system refuses to do with a file in a block come out as a `StoreError`.
+
+    For the outermost call alone: who knows what a file is for says more.
+
+    Raises:
+        StoreError: In place of an `OSError` that names a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise StoreError(
+            f"{os.fsdecode(error.filename)} cannot be read or written: "
+            f"{error.strerror or error}; repair the folder, or choose another"
+        ) from error
 
 
 def unwritable(path: Path, size: int, error: OSError) -> StoreError:

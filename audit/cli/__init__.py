@@ -14,6 +14,7 @@ import click
 
 import audit
 from audit.errors import AuditError
+from audit.files import refusals_typed
 from audit.search_path import drop_empty_entries
 from audit.shown import ShownStream, shown
 
@@ -121,7 +122,8 @@ def main() -> None:
 def _run() -> None:
     """Run the command that was called, and end with its exit code."""
     try:
-        code = genaudit.main(standalone_mode=False)
+        with refusals_typed():
+            code = genaudit.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -193,6 +193,8 @@ def _examine(split: ImageSplit, index: int, memo: MutableMapping[str, str] | Non
         seen = _Seen(digest, "", oddities(standard_mode(split.load(index))))
     except DataError as error:
         seen = _Seen(digest, str(error))
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+            return seen  # the system refused to read it, which may pass: nothing to remember
     if memo is not None and stamp:
         memo[key] = json.dumps(dataclasses.asdict(seen))
     return seen

@@ -6,6 +6,7 @@ between cells where the decimal mark is a comma, with empty rows and columns at 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import sys
@@ -91,10 +92,12 @@ def _text(path: Path, where: str) -> str:
 def _separator(text: str) -> tuple[str, list[str]]:
     """What separates the cells, told from the first line."""
     first = text.lstrip("\r\n").split("\n", 1)[0].strip("\r")
-    if first.lower().startswith("sep=") and len(first) == 5:
+    if first.lower().startswith("sep=") and len(first) == 5 and first[4] not in '"\r ':
         return first[4], []
     for separator, called in _SEPARATORS.items():
-        names = next(csv.reader([first], delimiter=separator), [])
+        names: list[str] = []
+        with contextlib.suppress(csv.Error):  # reading the whole says where
+            names = next(csv.reader([first], delimiter=separator), [])
         if len([name for name in names if name.strip()]) > 1:
             by = [] if separator == "," else [f"its cells are separated by {called}s"]
             return separator, by

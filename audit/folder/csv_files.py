@@ -51,7 +51,7 @@ def read_csv(
         raise DataError(f"{where} cannot be read: {error}") from error
     except pd.errors.ParserWarning as error:
         raise DataError(f"{where} has rows with more cells than its header has names") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{where} is not a UTF-8 CSV file: {unquoted(error)}") from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:

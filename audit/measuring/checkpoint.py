@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -29,7 +30,7 @@ from audit.measuring.view import NetworkView, Wanted
 from audit.network.digests import files_digest, state_digest, tensor_digests
 from audit.network.fitting import fit_weights
 from audit.network.plain import frozen, plain
-from audit.network.running import batch_size_for, lay_out
+from audit.network.running import batch_size_for, halved, lay_out
 from audit.network.weights import Weights, listed, read_weights
 from audit.network.weights.remote import named_as, on_this_machine
 from audit.plugin import PLAIN, Batch, DataConfig, ImageSplit
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from audit.plugin.registry import Registry
     from audit.remote import Location
+
+_log = logging.getLogger("genaudit.measuring")
 
 #: A prepared sample up to this size is set down on disk, for later passes and checkpoints.
 _KEEP_BYTES: Final = 512 << 20
@@ -250,10 +253,15 @@ class CheckpointView(NetworkView):
 
     def _planned_batch_size(self) -> int:
         """As the run says, or by the memory that activations take."""
-        asked = self._subject.batch_size
-        if asked != "auto":
-            return asked
-        return batch_size_for(self.module, self._first(1), self.device)
+        planned = self._subject.batch_size
+        if planned == "auto":
+            planned = batch_size_for(self.module, self._first(1), self.device)
+        taken = halved(planned)
+        if taken < planned:
+            note = f"killed over {planned} images at a time, perhaps for memory: {taken} taken"
+            _log.warning("%s: %s", self.checkpoint, note)
+            self.notes = (*self.notes, note)
+        return taken
 
     def _spool(self) -> Spool:
         return Spool(self._store.root / "temporary")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
@@ -116,6 +117,18 @@ def batch_size_for(module: nn.Module, images: Tensor, device: str) -> int:
             handle.remove()
     most = _MOST_BYTES[device] * len(images) // (4 * max(1, largest))
     return min(_LARGEST_BATCH[device], 1 << max(0, most.bit_length() - 1))
+
+
+def halved(batch_size: int) -> int:
+    """Images per forward pass where a process was killed over this many before.
+
+    An engine that tries such a task again says how often by `GENAUDIT_HALVINGS`.
+
+    Args:
+        batch_size: Images per forward pass as planned.
+    """
+    n_halvings = int(os.environ.get("GENAUDIT_HALVINGS", "0"))
+    return max(1, batch_size >> n_halvings)
 
 
 def rows_within(n_bytes: int, device: str) -> int:

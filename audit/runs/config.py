@@ -372,6 +372,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "checkpoints": CheckpointConfig,
     "measures": MeasuresConfig,
     "held_out": HeldOutConfig,
+    "ranking": RankingConfig,
 }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from audit import correlation
 from audit.correlation.stage import correlate_folder
 from audit.errors import AuditError, DataError, MeasureError, StoreError
-from audit.files import remove_leftovers, write_atomically
+from audit.files import refusals_typed, remove_leftovers, write_atomically
 from audit.folder.record import ACCURACIES, CORRELATIONS
 from audit.folder.tables import ALL_MEASURES
 from audit.measuring.machine import look
@@ -68,7 +68,13 @@ def run(
     options = options or RunOptions()
     if output is not None:
         options = options.model_copy(update={"output": Path(output)})
-    study = resolve(read_config(config_or_path), options)
+    with refusals_typed():
+        return _run(read_config(config_or_path), options)
+
+
+def _run(config: AuditConfig, options: RunOptions) -> AuditResult:
+    """All stages, one after another."""
+    study = resolve(config, options)
     folder = options.output
     held_out = study.config.held_out
     has_table = held_out is not None and held_out.table is not None

@@ -79,7 +79,7 @@ class Folder:
         folder = self.root / "entries" / prefix
         try:
             return os.listdir(folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise _unlistable(folder, error) from error
@@ -90,7 +90,9 @@ class Folder:
 
     def paths(self) -> Iterator[Path]:
         """Every entry's file, sorted."""
-        yield from sorted((self.root / "entries").glob("??/" + "[0-9a-f]" * 64))
+        for prefix in sorted(self._prefixes()):
+            names = sorted(name for name in self._listed(prefix) if _is_digest(name))
+            yield from (self.root / "entries" / prefix / name for name in names)
 
     def held(self) -> Iterator[Held]:
         """Every entry, in the order of digests; one folder after the other is looked at."""
@@ -99,7 +101,7 @@ class Folder:
             try:
                 with os.scandir(folder) as found:
                     files = sorted((f for f in found if _is_digest(f.name)), key=lambda f: f.name)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise _unlistable(folder, error) from error
@@ -108,6 +110,8 @@ class Folder:
                     known = file.stat()
                 except FileNotFoundError:  # another process removed it
                     continue
+                except OSError as error:
+                    raise _unreadable(folder / file.name, error) from error
                 yield Held(Name("", file.name), known.st_size, known.st_mtime)
 
     def _prefixes(self) -> list[str]:

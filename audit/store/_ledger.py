@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from audit.errors import StoreError
 from audit.files import unwritable
 from audit.store.keys import canonical_json
 
@@ -45,13 +46,23 @@ def append(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line, oldest first; torn lines are passed over."""
-    if not path.exists():
+    """Every whole line, oldest first; torn lines are passed over.
+
+    Raises:
+        StoreError: The system refuses to read it.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                facts = None
+                with contextlib.suppress(ValueError, RecursionError):
+                    facts = json.loads(line)
+                if isinstance(facts, dict):
+                    yield facts
+    except FileNotFoundError:
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            facts = None
-            with contextlib.suppress(ValueError, RecursionError):
-                facts = json.loads(line)
-            if isinstance(facts, dict):
-                yield facts
+    except OSError as error:
+        raise StoreError(
+            f"ledger {path} cannot be read: {error.strerror or error}; "
+            "repair the folder or choose another"
+        ) from error

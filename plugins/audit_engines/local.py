@@ -47,8 +47,10 @@ def run(
     its process dies each time, its outcome is a `MeasureError` that says how. So is that of a task
     over a limit, which ends its worker and is not tried again. Memory is looked at five times a
     second, so that more may be held for a moment. What a worker still holds of earlier tasks is
-    not held against a task: it is given to a new worker then. Closing the iterator, or an
-    interrupt, ends every worker. Where there are several CUDA devices, each worker sees one.
+    not held against a task: it is given to a new worker then. Where a process ended by SIGKILL, by
+    which a system takes memory back, the next attempt is told to halve its batches. Closing the
+    iterator, or an interrupt, ends every worker. Where there are several CUDA devices, each worker
+    sees one.
 
     Args:
         function: Of one task; can be pickled.
@@ -139,6 +141,7 @@ class Pool:
         self._failed_starts = 0
         self._looked = time.monotonic()
         self._for_new_workers: set[int] = set()
+        self._kills: collections.Counter[int] = collections.Counter()
         # Should an interrupt come before `close` is reached, the workers end with this object.
         self._end = weakref.finalize(self, end, self._workers, 0)
 
@@ -187,7 +190,7 @@ class Pool:
         for position in waiting:
             if not worker.n_given or position not in self._for_new_workers:
                 waiting.remove(position)
-                return send(worker, position, self._tasks)
+                return send(worker, position, self._tasks, self._kills[position])
         if all(other.n_given for other in self._workers):
             self._remove(worker)
         return None
@@ -260,6 +263,7 @@ class Pool:
             how = reap(worker, time.monotonic() + GRACE_SECONDS)
         if worker.task is not None:
             deaths[worker.task] = how
+            self._kills[worker.task] += "SIGKILL" in how
         elif not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:

@@ -127,10 +127,19 @@ def end(workers: list[Worker], n_left: int) -> None:
     del workers[n_left:]
 
 
-def send(worker: Worker, position: int, tasks: Sequence[Any]) -> tuple[int, Any] | None:
-    """Hand a task to a worker; the outcome if it cannot be sent."""
+def send(
+    worker: Worker, position: int, tasks: Sequence[Any], n_halvings: int
+) -> tuple[int, Any] | None:
+    """Hand a task to a worker; the outcome if it cannot be sent.
+
+    Args:
+        worker: Without a task.
+        position: Of the task.
+        tasks: All of them.
+        n_halvings: How often the task is to halve its batches before it begins.
+    """
     try:
-        message = ForkingPickler.dumps((position, tasks[position]))
+        message = ForkingPickler.dumps((position, tasks[position], n_halvings))
     except UNPICKLABLE as error:
         return position, MeasureError(f"the task cannot be sent between processes: {error}")
     worker.task, worker.since = position, time.monotonic()

@@ -18,12 +18,17 @@ from audit.errors import AuditError, MeasureError
 #: Sent once, when the worker can take tasks.
 READY = -1
 
+#: How often the task under way halves its batches before it begins: see `audit.network.running`.
+HALVINGS = "GENAUDIT_HALVINGS"
+
 #: What pickling raises.
 UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ValueError, RecursionError)
 
 
 def serve(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
-    """Run (position, task) pairs from the pipe until it closes; send back (position, outcome).
+    """Run tasks from the pipe until it closes: (position, task, number of halvings).
+
+    Sent back is (position, outcome).
 
     An interrupt from the keyboard reaches the whole process group: only the parent acts on it.
     """
@@ -34,7 +39,8 @@ def serve(function: Callable[[Any], Any], pipe: connection.Connection) -> None:
     try:
         pipe.send((READY, None))
         while True:
-            position, task = pipe.recv()
+            position, task, n_halvings = pipe.recv()
+            os.environ[HALVINGS] = str(n_halvings)
             pipe.send_bytes(message(position, attempt(function, task)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

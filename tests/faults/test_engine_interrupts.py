@@ -85,7 +85,7 @@ def load():
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="counts processes by /proc")
 @pytest.mark.usefixtures("load")
-def test_interrupts_at_random_instants_are_noticed_and_leave_no_worker(tmp_path):
+def test_row_10_interrupts_at_random_instants_are_noticed_and_leave_no_worker(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT.format(path=sys.path, rounds=N_INTERRUPTS))
     parent = start_program(

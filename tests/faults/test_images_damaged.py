@@ -1,6 +1,8 @@
 """Damaged, odd and oversized image files: decoded by the policy or refused by name."""
 
+import errno
 import io
+import os
 import warnings
 
 import numpy as np
@@ -13,6 +15,7 @@ from audit.data.images import decode_image
 from audit.data.sample import draw_sample
 from audit.errors import DataError
 from audit_datasets.image_folder import open_split
+from tests.campaigns.disk import Disk
 
 
 def encoded(kind, **options):
@@ -23,7 +26,7 @@ def encoded(kind, **options):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM"])
-def test_decode_image_refuses_files_cut_anywhere(tmp_path, kind):
+def test_row_27_decode_image_refuses_files_cut_anywhere(tmp_path, kind):
     data = encoded(kind)
     path = tmp_path / "cut image.bin"
     for length in np.linspace(0, len(data) - 30, 50).astype(int):
@@ -34,7 +37,9 @@ def test_decode_image_refuses_files_cut_anywhere(tmp_path, kind):
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "BMP", "TIFF", "GIF"]), st.data())
-def test_decode_image_of_mutated_files_decodes_or_names_the_file(tmp_path_factory, kind, data):
+def test_row_27_decode_image_of_mutated_files_decodes_or_names_the_file(
+    tmp_path_factory, kind, data
+):
     content = bytearray(encoded(kind))
     for _ in range(data.draw(st.integers(1, 8))):
         content[data.draw(st.integers(0, min(len(content) - 1, 400)))] = data.draw(
@@ -49,7 +54,7 @@ def test_decode_image_of_mutated_files_decodes_or_names_the_file(tmp_path_factor
     assert found in ("L", "RGB", "named")
 
 
-def test_decode_image_refuses_empty_files(tmp_path):
+def test_row_27_decode_image_refuses_empty_files(tmp_path):
     path = tmp_path / "empty.png"
     path.touch()
     with pytest.raises(DataError) as caught:
@@ -57,7 +62,7 @@ def test_decode_image_refuses_empty_files(tmp_path):
     assert str(caught.value) == f"image {path} is empty (0 bytes); restore or delete it"
 
 
-def test_decode_image_refuses_missing_files(tmp_path):
+def test_row_27_decode_image_refuses_missing_files(tmp_path):
     path = tmp_path / "missing.png"
     with pytest.raises(DataError) as caught:
         decode_image(path)
@@ -68,7 +73,7 @@ def test_decode_image_refuses_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize("side", [110, 200])
-def test_decode_image_refuses_decompression_bombs(tmp_path, monkeypatch, side):
+def test_row_27_decode_image_refuses_decompression_bombs(tmp_path, monkeypatch, side):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     path = tmp_path / "bomb.png"
     Image.new("L", (side, side)).save(path)
@@ -76,7 +81,7 @@ def test_decode_image_refuses_decompression_bombs(tmp_path, monkeypatch, side):
         decode_image(path)
 
 
-def test_decode_image_reads_every_pixel_format(tmp_path):
+def test_row_27_decode_image_reads_every_pixel_format(tmp_path):
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
     cases = {
         "gray.png": (rgb.convert("L"), "L"),
@@ -99,7 +104,7 @@ def test_decode_image_reads_every_pixel_format(tmp_path):
             assert set(np.asarray(found).ravel().tolist()) == {255}
 
 
-def test_decode_image_does_not_rotate_by_exif(tmp_path):
+def test_row_27_decode_image_does_not_rotate_by_exif(tmp_path):
     image = Image.new("RGB", (4, 2))
     exif = image.getexif()
     exif[0x0112] = 6
@@ -107,7 +112,7 @@ def test_decode_image_does_not_rotate_by_exif(tmp_path):
     assert decode_image(tmp_path / "rotated.jpg").size == (4, 2)
 
 
-def test_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
+def test_row_27_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
     path = tmp_path / "floats.tif"
     Image.fromarray(np.array([[-1, 3]], np.float32)).save(path)
     with pytest.raises(DataError) as caught:
@@ -118,7 +123,7 @@ def test_decode_image_names_the_file_of_unknown_pixel_ranges(tmp_path):
     )
 
 
-def test_decode_image_is_silent_about_malformed_metadata(tmp_path):
+def test_row_27_decode_image_is_silent_about_malformed_metadata(tmp_path):
     path = tmp_path / "exif.jpg"
     Image.new("RGB", (4, 4)).save(path, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\xff")
     with warnings.catch_warnings():
@@ -138,7 +143,7 @@ def damaged(kind):
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "empty", "bomb", *(f"cut {k}" for k in range(50))])
-def test_a_damaged_image_is_left_out_for_every_model_alike(tmp_path, monkeypatch, kind):
+def test_row_27_a_damaged_image_is_left_out_for_every_model_alike(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
@@ -151,3 +156,23 @@ def test_a_damaged_image_is_left_out_for_every_model_alike(tmp_path, monkeypatch
     assert str(tmp_path / "a/1.jpg") in samples[0].excluded["a/1.jpg"]
     assert samples[0].images_of_class == {"a": 2, "b": 3}
     assert samples[0].fingerprint == samples[1].fingerprint
+
+
+def test_row_27_an_image_that_the_system_refused_once_is_read_again(tmp_path):
+    """Whereas one that is damaged is remembered as such; what passes must not last."""
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            (tmp_path / label / f"{number}.jpg").write_bytes(encoded("JPEG", quality=50 + number))
+
+    looks = iter(range(10))
+
+    def refuse(call, path, content):
+        if call == "stat" and path.endswith("a/1.jpg") and next(looks) == 1:  # to decode it
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    memo = {}
+    split = open_split("train", {"root": str(tmp_path)})
+    with Disk(tmp_path, refuse):
+        assert list(draw_sample(split, None, 0, memo).excluded) == ["a/1.jpg"]
+    assert draw_sample(split, None, 0, memo).excluded == {}

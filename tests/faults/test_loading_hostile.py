@@ -122,7 +122,9 @@ def assert_refused(path, canary, match):
 @pytest.mark.parametrize("wrapper", [Call, Build])
 @pytest.mark.parametrize("form", [as_archive, as_bare_pickle, as_legacy])
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_pickle_gadgets_are_refused_by_name_and_do_not_run(tmp_path, form, wrapper, protocol, name):
+def test_row_01_pickle_gadgets_are_refused_by_name_and_do_not_run(
+    tmp_path, form, wrapper, protocol, name
+):
     canary = str(tmp_path / "canary")
     for call in gadgets(canary).values():
         path = tmp_path / name
@@ -131,7 +133,7 @@ def test_pickle_gadgets_are_refused_by_name_and_do_not_run(tmp_path, form, wrapp
         assert_refused(path, canary, rf"its pickle names .*{member}.*which could run code")
 
 
-def test_text_pickles_are_refused(tmp_path):
+def test_row_01_text_pickles_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"cposix\nsystem\n(S'touch canary'\ntR.")
     with pytest.raises(CheckpointError) as caught:
@@ -202,7 +204,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("write", FOREIGN)
-def test_other_formats_are_refused_by_name(tmp_path, write):
+def test_row_02_other_formats_are_refused_by_name(tmp_path, write):
     path = tmp_path / "w.pth"
     write(path)
     with pytest.raises(CheckpointError) as caught:
@@ -217,7 +219,7 @@ def sound():
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "torch"])
-def test_files_cut_anywhere_are_refused(tmp_path, sound, kind):
+def test_row_05_files_cut_anywhere_are_refused(tmp_path, sound, kind):
     data = sound[kind]
     path = tmp_path / "w"
     for length in np.linspace(0, len(data) - 1, 200).astype(int):
@@ -226,7 +228,7 @@ def test_files_cut_anywhere_are_refused(tmp_path, sound, kind):
             read_weights(path)
 
 
-def test_truncation_names_expected_and_actual_size(tmp_path, sound):
+def test_row_05_truncation_names_expected_and_actual_size(tmp_path, sound):
     path = tmp_path / "w"
     data = sound["safetensors"]
     path.write_bytes(data[:-100])
@@ -246,7 +248,7 @@ def test_truncation_names_expected_and_actual_size(tmp_path, sound):
     )
 
 
-def test_damaged_checksums_are_refused(tmp_path, sound):
+def test_row_02_damaged_checksums_are_refused(tmp_path, sound):
     data = bytearray(sound["torch"])
     position = data.index(b"archive/data/0") + 1000
     data[position] ^= 1
@@ -276,7 +278,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("why", ODD)
-def test_odd_archive_entries_are_refused(tmp_path, why):
+def test_row_02_odd_archive_entries_are_refused(tmp_path, why):
     options = dict(ODD[why])
     path = tmp_path / "w"
     path.write_bytes(archive_with(*options.pop("extra", []), **options))
@@ -288,7 +290,7 @@ def test_odd_archive_entries_are_refused(tmp_path, why):
     )
 
 
-def test_zip_bombs_are_refused_before_unpacking(tmp_path):
+def test_row_03_zip_bombs_are_refused_before_unpacking(tmp_path):
     bomb = archive_with(("archive/data/0", bytes(50 << 20)), compression=zipfile.ZIP_DEFLATED)
     path = tmp_path / "w"
     path.write_bytes(bomb)
@@ -296,7 +298,7 @@ def test_zip_bombs_are_refused_before_unpacking(tmp_path):
         read_weights(path)
 
 
-def test_limits_are_named(tmp_path):
+def test_row_03_limits_are_named(tmp_path):
     path = tmp_path / "w"
     entries = [(f"archive/data/{number}", b"") for number in range(MAX_TENSORS)]
     path.write_bytes(archive_with(*entries))
@@ -353,7 +355,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_damaged_safetensors_headers_are_refused(tmp_path, name):
+def test_row_05_damaged_safetensors_headers_are_refused(tmp_path, name):
     path = tmp_path / "w.safetensors"
     path.write_bytes(HEADERS[name])
     started = time.monotonic()
@@ -362,7 +364,7 @@ def test_damaged_safetensors_headers_are_refused(tmp_path, name):
     assert time.monotonic() - started < 5
 
 
-def test_views_larger_than_their_storage_are_refused(tmp_path):
+def test_row_03_views_larger_than_their_storage_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"a": torch.ones(1).expand(10**9)}, path)
     with pytest.raises(CheckpointError) as caught:
@@ -372,7 +374,7 @@ def test_views_larger_than_their_storage_are_refused(tmp_path):
     )
 
 
-def test_many_views_of_one_storage_are_refused(tmp_path):
+def test_row_03_many_views_of_one_storage_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     shared = torch.ones(10_000)
     torch.save({f"t{number}": shared for number in range(100)}, path)
@@ -381,7 +383,7 @@ def test_many_views_of_one_storage_are_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_tensors_that_are_not_dense_are_refused(tmp_path):
+def test_row_22_tensors_that_are_not_dense_are_refused(tmp_path):
     path = tmp_path / "w.pth"
     torch.save({"a": torch.eye(3).to_sparse()}, path)
     with pytest.raises(CheckpointError, match="_rebuild_sparse_tensor"):
@@ -393,7 +395,9 @@ def test_tensors_that_are_not_dense_are_refused(tmp_path):
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(["safetensors", "torch"]), st.data())
-def test_mutated_files_load_or_are_refused_with_a_typed_error(tmp_path_factory, sound, kind, data):
+def test_row_05_mutated_files_load_or_are_refused_with_a_typed_error(
+    tmp_path_factory, sound, kind, data
+):
     content = bytearray(sound[kind])
     for _ in range(data.draw(st.integers(1, 6))):
         position = data.draw(st.integers(-len(content), len(content) - 1) | st.integers(0, 700))
@@ -421,7 +425,9 @@ def resealed(pickled, storages):
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
-def test_mutated_pickles_load_or_are_refused_with_a_typed_error(tmp_path_factory, sound, data):
+def test_row_01_mutated_pickles_load_or_are_refused_with_a_typed_error(
+    tmp_path_factory, sound, data
+):
     with zipfile.ZipFile(io.BytesIO(sound["torch"])) as archive:
         pickled = bytearray(archive.read("archive/data.pkl"))
         storages = {name: archive.read(f"archive/data/{name}") for name in "01"}
@@ -436,7 +442,7 @@ def test_mutated_pickles_load_or_are_refused_with_a_typed_error(tmp_path_factory
     assert found in ("loaded", "named")
 
 
-def test_storages_smaller_than_declared_are_refused(tmp_path, sound):
+def test_row_05_storages_smaller_than_declared_are_refused(tmp_path, sound):
     with zipfile.ZipFile(io.BytesIO(sound["torch"])) as archive:
         pickled = archive.read("archive/data.pkl")
         whole = {name: archive.read(f"archive/data/{name}") for name in "01"}

@@ -141,9 +141,7 @@ def audit(folder, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_fault_19_weights_that_are_not_finite_cost_a_row_that_names_the_tensor(
-    audit, folder, value
-):
+def test_row_19_weights_that_are_not_finite_cost_a_row_that_names_the_tensor(audit, folder, value):
     state = {"0.weight": torch.full((3, 256), float(value)), "0.bias": torch.zeros(3)}
     torch.save(state, folder / "odd.pt")
     found = audit(
@@ -156,7 +154,7 @@ def test_fault_19_weights_that_are_not_finite_cost_a_row_that_names_the_tensor(
     assert "weights that are NaN or infinite: 768 of 768 in 0.weight, 1 of 2" in found.failure
 
 
-def test_fault_19_activations_that_are_not_finite_cost_a_row_that_names_the_layer(audit):
+def test_row_19_activations_that_are_not_finite_cost_a_row_that_names_the_layer(audit):
     found = audit(
         """
         class Log(nn.ReLU):
@@ -173,7 +171,7 @@ def test_fault_19_activations_that_are_not_finite_cost_a_row_that_names_the_laye
 # 20: dead, constant and tied maps
 
 
-def test_fault_20_dead_maps_have_a_status_and_no_entropy_and_the_checkpoint_a_doubt(audit):
+def test_row_20_dead_maps_have_a_status_and_no_entropy_and_the_checkpoint_a_doubt(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -193,7 +191,7 @@ def test_fault_20_dead_maps_have_a_status_and_no_entropy_and_the_checkpoint_a_do
     assert "odd" in set(found.ranking["checkpoint"])
 
 
-def test_fault_20_constant_maps_are_told_from_dead_ones(audit):
+def test_row_20_constant_maps_are_told_from_dead_ones(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -206,7 +204,7 @@ def test_fault_20_constant_maps_are_told_from_dead_ones(audit):
     assert set(found.odd_units["status"]) == {"constant"}
 
 
-def test_fault_20_ties_are_counted_and_births_defined(audit):
+def test_row_20_ties_are_counted_and_births_defined(audit):
     found = audit(
         """
         class Rounded(nn.ReLU):
@@ -226,7 +224,7 @@ def test_fault_20_ties_are_counted_and_births_defined(audit):
 # 21: maps of odd shapes
 
 
-def test_fault_21_a_network_without_maps_says_so_and_keeps_its_other_numbers(audit):
+def test_row_21_a_network_without_maps_says_so_and_keeps_its_other_numbers(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -243,7 +241,7 @@ def test_fault_21_a_network_without_maps_says_so_and_keeps_its_other_numbers(aud
     assert len(found.odd_units) == 0
 
 
-def test_fault_21_maps_that_are_not_square_have_cubical_births_alone(audit):
+def test_row_21_maps_that_are_not_square_have_cubical_births_alone(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -264,7 +262,7 @@ def test_fault_21_maps_that_are_not_square_have_cubical_births_alone(audit):
 
 
 @pytest.mark.parametrize(("kernel", "size"), [("(16, 16)", 1), ("(16, 1)", 16)])
-def test_fault_21_maps_of_one_row_enclose_nothing_and_are_refused_with_the_reason(
+def test_row_21_maps_of_one_row_enclose_nothing_and_are_refused_with_the_reason(
     audit, kernel, size
 ):
     found = audit(
@@ -282,7 +280,7 @@ def test_fault_21_maps_of_one_row_enclose_nothing_and_are_refused_with_the_reaso
         assert row["reason"]
 
 
-def test_fault_21_channels_last_and_tokens_give_units_of_the_right_number(audit):
+def test_row_21_channels_last_and_tokens_give_units_of_the_right_number(audit):
     found = audit(
         """
         class ChannelsLast(nn.Module):
@@ -307,7 +305,7 @@ def test_fault_21_channels_last_and_tokens_give_units_of_the_right_number(audit)
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64"])
-def test_fault_22_weights_of_another_floating_type_are_converted_and_said(audit, folder, kind):
+def test_row_22_weights_of_another_floating_type_are_converted_and_said(audit, folder, kind):
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(392, 3)
@@ -327,7 +325,7 @@ def test_fault_22_weights_of_another_floating_type_are_converted_and_said(audit,
 
 
 @pytest.mark.parametrize("kind", ["int8", "complex64"])
-def test_fault_22_weights_that_cannot_be_converted_cost_a_row(audit, folder, kind):
+def test_row_22_weights_that_cannot_be_converted_cost_a_row(audit, folder, kind):
     state = {"0.weight": torch.zeros(3, 256, dtype=getattr(torch, kind)), "0.bias": torch.zeros(3)}
     torch.save(state, folder / "odd.pt")
     found = audit(
@@ -340,7 +338,7 @@ def test_fault_22_weights_that_cannot_be_converted_cost_a_row(audit, folder, kin
     assert f"0.weight is torch.{kind}, which cannot be converted to torch.float32" in found.failure
 
 
-def test_fault_22_a_network_of_bfloat16_is_run_in_float32(audit):
+def test_row_22_a_network_of_bfloat16_is_run_in_float32(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -350,7 +348,7 @@ def test_fault_22_a_network_of_bfloat16_is_run_in_float32(audit):
     assert found.row("feature_entropy.clique")["status"] == "ok"
 
 
-def test_fault_22_a_network_behind_data_parallel_gives_what_it_gives_without(audit):
+def test_row_22_a_network_behind_data_parallel_gives_what_it_gives_without(audit):
     plain = audit(
         """
         def odd(pretrained=False):
@@ -374,7 +372,7 @@ def test_fault_22_a_network_behind_data_parallel_gives_what_it_gives_without(aud
 # 23: networks left in train mode
 
 
-def test_fault_23_dropout_and_batch_statistics_are_off_whatever_mode_a_network_comes_in(audit):
+def test_row_23_dropout_and_batch_statistics_are_off_whatever_mode_a_network_comes_in(audit):
     source = """
         def odd(pretrained=False):
             network = sound()
@@ -392,7 +390,7 @@ def test_fault_23_dropout_and_batch_statistics_are_off_whatever_mode_a_network_c
 # 24: in-place activations
 
 
-def test_fault_24_an_activation_in_place_changes_no_map(audit):
+def test_row_24_an_activation_in_place_changes_no_map(audit):
     source = """
         def odd(pretrained=False):
             torch.manual_seed(0)
@@ -411,7 +409,7 @@ def test_fault_24_an_activation_in_place_changes_no_map(audit):
 # 25: hooks after exceptions
 
 
-def test_fault_25_a_forward_pass_that_raises_leaves_no_hook(audit):
+def test_row_25_a_forward_pass_that_raises_leaves_no_hook(audit):
     found = audit(
         """
         class Fails(nn.Module):
@@ -438,7 +436,7 @@ def test_fault_25_a_forward_pass_that_raises_leaves_no_hook(audit):
 # 26: inputs of another size
 
 
-def test_fault_26_an_input_of_another_size_costs_a_row_with_the_size(audit):
+def test_row_26_an_input_of_another_size_costs_a_row_with_the_size(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -454,7 +452,7 @@ def test_fault_26_an_input_of_another_size_costs_a_row_with_the_size(audit):
     )
 
 
-def test_fault_26_channels_that_do_not_fit_are_named(audit):
+def test_row_26_channels_that_do_not_fit_are_named(audit):
     found = audit(
         """
         def odd(pretrained=False):
@@ -467,7 +465,7 @@ def test_fault_26_channels_that_do_not_fit_are_named(audit):
     assert "input_size = [1, 16, 16], but it can those of [3, 16, 16]: " in found.failure
 
 
-def test_fault_26_a_vision_transformer_of_another_size_says_which_it_needs(audit):
+def test_row_26_a_vision_transformer_of_another_size_says_which_it_needs(audit):
     found = audit(
         """
         import timm

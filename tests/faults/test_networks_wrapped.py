@@ -36,7 +36,7 @@ def compiled_inside(module):
     [torch.compile, nn.DataParallel, torch.optim.swa_utils.AveragedModel, compiled_inside],
     ids=["compiled", "parallel", "averaged", "compiled inside"],
 )
-def test_wrapped_network_gives_the_units_of_what_it_wraps(wrap):
+def test_row_22_wrapped_network_gives_the_units_of_what_it_wraps(wrap):
     wrapped = wrap(network())
     before = {name: tensor.clone() for name, tensor in wrapped.state_dict().items()}
     found = units(wrapped)
@@ -44,7 +44,7 @@ def test_wrapped_network_gives_the_units_of_what_it_wraps(wrap):
     assert list(wrapped.state_dict()) == list(before)  # it is left as it was
 
 
-def test_exported_program_gives_the_units_of_the_network():
+def test_row_22_exported_program_gives_the_units_of_the_network():
     n = torch.export.Dim("n", min=1, max=64)
     images = torch.zeros(2, 1, 32, 32)
     program = torch.export.export(network(), (images,), dynamic_shapes=({0: n},))
@@ -56,11 +56,11 @@ def test_exported_program_gives_the_units_of_the_network():
     assert (found["effective_rate"] == expected["effective_rate"]).mean() > 0.8
 
 
-def test_half_precision_network_is_converted():
+def test_row_22_half_precision_network_is_converted():
     assert len(units(network().bfloat16())) == len(units(network()))
 
 
-def test_statically_quantised_network_gives_units():
+def test_row_22_statically_quantised_network_gives_units():
     from torch.ao import quantization
 
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ def test_statically_quantised_network_gives_units():
     assert list(dict.fromkeys(found["layer"])) == ["relu", "layer1", "layer2"]
 
 
-def test_scripted_network_is_refused_with_the_reason():
+def test_row_22_scripted_network_is_refused_with_the_reason():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.jit.script(torchvision.models.resnet18(num_classes=10))
@@ -96,7 +96,7 @@ def test_scripted_network_is_refused_with_the_reason():
     )
 
 
-def test_network_without_shapes_is_refused():
+def test_row_22_network_without_shapes_is_refused():
     module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
     with pytest.raises(CheckpointError) as caught:
         units(module)

@@ -111,7 +111,9 @@ def checkpoints(out):
 @pytest.mark.parametrize(
     "name", ["with space", "runs [a]", "what?", "a*b", "[!x]", "{b}", "#1 %41"]
 )
-def test_glob_characters_and_spaces_in_folders_stand_for_themselves(tmp_path, genaudit, name):
+def test_row_33_glob_characters_and_spaces_in_folders_stand_for_themselves(
+    tmp_path, genaudit, name
+):
     folder = make_user(tmp_path / name, root=name, runs=f"runs {name}")
     (folder / "runs a").mkdir()  # what "runs [a]" would match as a glob
     (folder / "runs a" / "other.pt").write_bytes(b"none of the zoo")
@@ -121,7 +123,7 @@ def test_glob_characters_and_spaces_in_folders_stand_for_themselves(tmp_path, ge
     assert checkpoints(out) == ["one", "two"]
 
 
-def test_a_file_with_glob_characters_is_itself(tmp_path, genaudit):
+def test_row_33_a_file_with_glob_characters_is_itself(tmp_path, genaudit):
     folder = make_user(tmp_path / "user", names=("x[1].pt", "x1.pt", "x*.pt"))
     text = CONFIG.format(root="train", weights="runs/x[1].pt")
     (folder / "audit.toml").write_text(text)
@@ -129,7 +131,7 @@ def test_a_file_with_glob_characters_is_itself(tmp_path, genaudit):
     assert checkpoints(folder / "out") == ["x[1]"]
 
 
-def test_globs_still_are_globs(tmp_path, genaudit):
+def test_row_33_globs_still_are_globs(tmp_path, genaudit):
     folder = make_user(tmp_path / "user", names=("a1.pt", "a2.pt", "b1.pt"), runs="deep/runs [a]")
     for weights, found in {
         "deep/runs [a]/a?.pt": ["a1", "a2"],
@@ -143,7 +145,7 @@ def test_globs_still_are_globs(tmp_path, genaudit):
         assert checkpoints(folder / "out") == found
 
 
-def test_names_as_long_as_they_may_be(tmp_path, genaudit):
+def test_row_33_names_as_long_as_they_may_be(tmp_path, genaudit):
     folder = make_user(
         tmp_path / "user", classes=("c" * 255, "d" * 255), names=(LONGEST, UNICODE), root="r" * 255
     )
@@ -153,7 +155,7 @@ def test_names_as_long_as_they_may_be(tmp_path, genaudit):
     assert checkpoints(out) == [Path(UNICODE).stem, "n" * 250]
 
 
-def test_names_longer_than_any_file_may_have_match_nothing(user, genaudit):
+def test_row_33_names_longer_than_any_file_may_have_match_nothing(user, genaudit):
     text = CONFIG.format(root="train", weights="x" * 300 + "/*.pt")
     (user / "audit.toml").write_text(text)
     done = genaudit(user, "run", "audit.toml", "-o", "out")
@@ -161,14 +163,14 @@ def test_names_longer_than_any_file_may_have_match_nothing(user, genaudit):
     assert "matches no file" in done.err
 
 
-def test_names_that_are_not_utf8_are_written_as_escapes(user, genaudit):
+def test_row_33_names_that_are_not_utf8_are_written_as_escapes(user, genaudit):
     os.rename(os.fsencode(user / "runs/one.pt"), os.fsencode(user) + b"/runs/\xff\xfe.pt")
     done = genaudit(user, "run", "audit.toml", "-o", "out")
     assert done.code == 0, done.err
     assert checkpoints(user / "out") == ["\\xff\\xfe", "two"]
 
 
-def test_a_folder_whose_name_is_not_utf8_is_audited(tmp_path, genaudit):
+def test_row_33_a_folder_whose_name_is_not_utf8_is_audited(tmp_path, genaudit):
     place = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     folder = make_user(Path(place))
     done = genaudit(folder, "run", "audit.toml", "-o", "out")
@@ -189,7 +191,7 @@ def test_a_folder_whose_name_is_not_utf8_is_audited(tmp_path, genaudit):
     ],
     ids=["byte-order mark", "CRLF", "both"],
 )
-def test_a_configuration_of_a_windows_editor_is_read(user, genaudit, encode):
+def test_row_33_a_configuration_of_a_windows_editor_is_read(user, genaudit, encode):
     text = (user / "audit.toml").read_text()
     (user / "audit.toml").write_bytes(encode(text))
     assert genaudit(user, "run", "audit.toml", "-o", "out").code == 0
@@ -203,7 +205,7 @@ def test_a_configuration_of_a_windows_editor_is_read(user, genaudit, encode):
         ("latin-1", 2, ""),
     ],
 )
-def test_a_configuration_that_is_not_utf8_says_so(user, genaudit, encoding, byte, hint):
+def test_row_33_a_configuration_that_is_not_utf8_says_so(user, genaudit, encoding, byte, hint):
     text = "# \u00fc\n" + (user / "audit.toml").read_text()
     (user / "audit.toml").write_bytes(text.encode(encoding))
     done = genaudit(user, "run", "audit.toml", "-o", "out")
@@ -215,7 +217,7 @@ def test_a_configuration_that_is_not_utf8_says_so(user, genaudit, encoding, byte
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
-def test_a_held_out_table_with_a_byte_order_mark_is_read(user, genaudit, end):
+def test_row_33_a_held_out_table_with_a_byte_order_mark_is_read(user, genaudit, end):
     with (user / "audit.toml").open("a") as file:
         file.write('\n[held_out]\ntable = "held_out.csv"\n')
     rows = ["checkpoint,held_out_accuracy", "one,0.5", "two,0.75", ""]
@@ -227,7 +229,7 @@ def test_a_held_out_table_with_a_byte_order_mark_is_read(user, genaudit, end):
 # 28: folders of classes
 
 
-def test_fault_28_a_class_of_one_image_is_audited_and_labels_never_shift(user, genaudit):
+def test_row_28_a_class_of_one_image_is_audited_and_labels_never_shift(user, genaudit):
     for path in sorted((user / "train/a").iterdir())[1:]:
         path.unlink()
     assert genaudit(user, "run", "audit.toml", "-o", "out").code == 0
@@ -236,7 +238,7 @@ def test_fault_28_a_class_of_one_image_is_audited_and_labels_never_shift(user, g
     assert run["dataset"]["n_sampled"] == 4
 
 
-def test_fault_28_an_empty_class_folder_stops_with_all_counts(user, genaudit):
+def test_row_28_an_empty_class_folder_stops_with_all_counts(user, genaudit):
     (user / "train/aa").mkdir()
     done = genaudit(user, "run", "audit.toml", "-o", "out")
     assert done.code == 1
@@ -244,14 +246,14 @@ def test_fault_28_an_empty_class_folder_stops_with_all_counts(user, genaudit):
     assert not (user / "out").exists()
 
 
-def test_fault_28_a_missing_folder_is_named(user, genaudit):
+def test_row_28_a_missing_folder_is_named(user, genaudit):
     (user / "train").rename(user / "trian")
     done = genaudit(user, "run", "audit.toml", "-o", "out")
     assert done.code == 1
     assert f"{user / 'train'}: it does not exist" in done.err
 
 
-def test_fault_28_a_head_of_another_size_costs_each_row_with_both_counts(user, genaudit):
+def test_row_28_a_head_of_another_size_costs_each_row_with_both_counts(user, genaudit):
     (user / "train/c").mkdir()
     (user / "train/a/0.png").rename(user / "train/c/0.png")
     done = genaudit(user, "run", "audit.toml", "-o", "out")
@@ -304,7 +306,7 @@ _multiprocessing.SemLock = SemLock
 """
 
 
-def test_a_user_without_a_home_folder_is_told_where_to_put_the_store(user):
+def test_row_11_a_user_without_a_home_folder_is_told_where_to_put_the_store(user):
     (user / "sitecustomize.py").write_text(NOBODY)
     done = alone(user, "run", "audit.toml", "-o", "out", "--workers", "0", check=False)
     assert done.returncode == 1
@@ -320,7 +322,9 @@ def test_a_user_without_a_home_folder_is_told_where_to_put_the_store(user):
     assert "error: path '~/train' names a home folder that does not exist" in done.stderr
 
 
-def test_a_home_folder_that_cannot_be_written_costs_nothing_where_the_store_is_elsewhere(user):
+def test_row_11_a_home_folder_that_cannot_be_written_costs_nothing_where_the_store_is_elsewhere(
+    user,
+):
     home = {"HOME": "/proc/nothing"}
     done = alone(user, "run", "audit.toml", "-o", "out", environment=home, check=False)
     assert done.returncode == 1

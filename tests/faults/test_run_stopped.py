@@ -150,7 +150,7 @@ def user(tmp_path_factory):
 PARTIAL = "this audit is partial: 1 checkpoint has not been measured yet; run it again to go on"
 
 
-def test_a_run_that_is_killed_leaves_tables_that_rank(folder):
+def test_row_09_a_run_that_is_killed_leaves_tables_that_rank(folder):
     program = folder.start()
     said = folder.status()
     assert said.startswith("running: 2 of 3 checkpoints are done; ")
@@ -167,7 +167,7 @@ def test_a_run_that_is_killed_leaves_tables_that_rank(folder):
     assert sorted(pd.read_csv(folder.out / "ranking.csv")["checkpoint"]) == ["a", "b"]
 
 
-def test_an_interrupt_leaves_tables_and_one_sentence(folder):
+def test_row_10_an_interrupt_leaves_tables_and_one_sentence(folder):
     program = folder.start("--quiet", "--checkpoint-timeout", "500")
     os.killpg(program.pid, signal.SIGINT)
     output, errors = program.communicate(timeout=120)
@@ -178,7 +178,7 @@ def test_an_interrupt_leaves_tables_and_one_sentence(folder):
     assert folder.progress()["state"] == "interrupted"
 
 
-def test_a_network_that_hangs_costs_one_row(folder):
+def test_row_06_a_network_that_hangs_costs_one_row(folder):
     said = folder.run("--checkpoint-timeout", "3", code=3)
     reason = (
         "not done after 3 s, the time limit per checkpoint; raise --checkpoint-timeout or leave "

@@ -20,6 +20,8 @@ from programs import start_program
 from audit.errors import StoreError
 from audit.files import write_atomically
 from audit.store import Store
+from tests.campaigns.disk import Disk
+from tests.campaigns.small_folder import SmallFolder
 
 CAMPAIGN = 200 * int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
 KEY = {"weights": "0" * 64}
@@ -81,7 +83,7 @@ def leftovers(folder):
     return [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_store_many_writers_of_one_key_never_show_a_torn_entry(tmp_path):
+def test_row_14_store_many_writers_of_one_key_never_show_a_torn_entry(tmp_path):
     store = Store(tmp_path)
     writers = [start_writer(tmp_path, who, 12) for who in range(4)]
     n_reads = 0
@@ -101,7 +103,7 @@ def test_store_many_writers_of_one_key_never_show_a_torn_entry(tmp_path):
     assert len(_ledger_lines(store)) == 48
 
 
-def test_ledger_lines_of_many_processes_are_whole(tmp_path):
+def test_row_14_ledger_lines_of_many_processes_are_whole(tmp_path):
     script = (
         "import sys\nfrom pathlib import Path\nfrom audit.store import Store\n"
         "store = Store(Path(sys.argv[1]))\n"
@@ -118,7 +120,7 @@ def test_ledger_lines_of_many_processes_are_whole(tmp_path):
         assert [line["number"] for line in lines if line["who"] == who] == list(range(500))
 
 
-def test_store_killed_writers_leave_the_old_entry_or_the_new(tmp_path):
+def test_row_09_store_killed_writers_leave_the_old_entry_or_the_new(tmp_path):
     store = Store(tmp_path)
     rng = random.Random(5)
     n_kills = max(1, CAMPAIGN // 10)
@@ -141,7 +143,7 @@ def test_store_killed_writers_leave_the_old_entry_or_the_new(tmp_path):
     assert store.verify() == (1, 0)
 
 
-def test_store_read_while_it_is_damaged_and_rewritten_is_never_wrong(tmp_path):
+def test_row_13_store_read_while_it_is_damaged_and_rewritten_is_never_wrong(tmp_path):
     store = Store(tmp_path)
     writer = start_writer(tmp_path, 1, 25)
     rng = random.Random(6)
@@ -209,7 +211,9 @@ BEFORE_THE_MOVE = ["Path.mkdir", "Path.open", "os.fsync", "Path.replace"]
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("site", BEFORE_THE_MOVE)
-def test_write_refused_before_the_move_leaves_the_old_content(tmp_path, monkeypatch, site, code):
+def test_row_11_write_refused_before_the_move_leaves_the_old_content(
+    tmp_path, monkeypatch, site, code
+):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with monkeypatch.context() as patch:
@@ -229,7 +233,7 @@ def test_write_refused_before_the_move_leaves_the_old_content(tmp_path, monkeypa
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("site", ["os.open", "os.fsync"])
-def test_write_refused_at_the_folder_leaves_the_new_content_whole(
+def test_row_11_write_refused_at_the_folder_leaves_the_new_content_whole(
     tmp_path, monkeypatch, site, code
 ):
     path = tmp_path / "file"
@@ -243,7 +247,7 @@ def test_write_refused_at_the_folder_leaves_the_new_content_whole(
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.get)
-def test_write_that_stops_half_way_leaves_the_old_content(tmp_path, monkeypatch, code):
+def test_row_11_write_that_stops_half_way_leaves_the_old_content(tmp_path, monkeypatch, code):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     opened = Path.open
@@ -255,7 +259,7 @@ def test_write_that_stops_half_way_leaves_the_old_content(tmp_path, monkeypatch,
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_write_interrupted_leaves_no_temporary_file(tmp_path, monkeypatch):
+def test_row_11_write_interrupted_leaves_no_temporary_file(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt
 
@@ -268,7 +272,7 @@ def test_write_interrupted_leaves_no_temporary_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("site", BEFORE_THE_MOVE)
-def test_put_refused_keeps_what_was_there(tmp_path, monkeypatch, site, code):
+def test_row_11_put_refused_keeps_what_was_there(tmp_path, monkeypatch, site, code):
     store = Store(tmp_path)
     store.put(KEY, meta={"value": 1})
     with monkeypatch.context() as patch:
@@ -282,7 +286,7 @@ def test_put_refused_keeps_what_was_there(tmp_path, monkeypatch, site, code):
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE], ids=errno.errorcode.get)
-def test_get_and_verify_refused_say_where(tmp_path, monkeypatch, code):
+def test_row_11_get_and_verify_refused_say_where(tmp_path, monkeypatch, code):
     store = Store(tmp_path)
     store.put(KEY)
     message = (
@@ -299,7 +303,7 @@ def test_get_and_verify_refused_say_where(tmp_path, monkeypatch, code):
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE], ids=errno.errorcode.get)
-def test_has_refused_says_where(tmp_path, monkeypatch, code):
+def test_row_11_has_refused_says_where(tmp_path, monkeypatch, code):
     store = Store(tmp_path)
     store.put(KEY)
     with monkeypatch.context() as patch:
@@ -314,7 +318,7 @@ def test_has_refused_says_where(tmp_path, monkeypatch, code):
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE], ids=errno.errorcode.get)
-def test_having_refused_says_where(tmp_path, monkeypatch, code):
+def test_row_11_having_refused_says_where(tmp_path, monkeypatch, code):
     store = Store(tmp_path)
     store.put(KEY)
     with monkeypatch.context() as patch:
@@ -329,7 +333,7 @@ def test_having_refused_says_where(tmp_path, monkeypatch, code):
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES], ids=errno.errorcode.get)
-def test_clear_refused_says_where(tmp_path, monkeypatch, code):
+def test_row_11_clear_refused_says_where(tmp_path, monkeypatch, code):
     store = Store(tmp_path)
     store.put(KEY)
     with monkeypatch.context() as patch:
@@ -342,7 +346,7 @@ def test_clear_refused_says_where(tmp_path, monkeypatch, code):
 
 @pytest.mark.parametrize("code", REFUSALS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("site", ["Path.mkdir", "os.open", "os.write"])
-def test_note_refused_keeps_the_ledger(tmp_path, monkeypatch, site, code):
+def test_row_11_note_refused_keeps_the_ledger(tmp_path, monkeypatch, site, code):
     store = Store(tmp_path)
     store.note({"number": 0})
     before = (tmp_path / "ledger.jsonl").read_bytes()
@@ -359,7 +363,7 @@ def test_note_refused_keeps_the_ledger(tmp_path, monkeypatch, site, code):
     assert (tmp_path / "ledger.jsonl").read_bytes() == before
 
 
-def test_note_taken_in_part_is_an_error_and_costs_no_other_line(tmp_path, monkeypatch):
+def test_row_11_note_taken_in_part_is_an_error_and_costs_no_other_line(tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.note({"number": 0})
     write = os.write
@@ -369,3 +373,23 @@ def test_note_taken_in_part_is_an_error_and_costs_no_other_line(tmp_path, monkey
             store.note({"number": 1})
     store.note({"number": 2})
     assert [line["number"] for line in store.ledger()] == [0, 2]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES], ids=errno.errorcode.get)
+def test_row_11_what_the_system_refuses_anywhere_in_an_audit_is_a_typed_error(tmp_path, code):
+    folder = SmallFolder(tmp_path / "user", ("path_norm", "random"))
+    folder.write({"one": {"seed": 1}, "two": {"seed": 2}})
+    folder.run()
+    before = folder.tables()
+    table = str(folder.path / "out" / "measures.csv")
+
+    def refuse(call, path, content):
+        if path.partition("\0")[0] == table and not call.startswith("replace"):
+            raise OSError(code, os.strerror(code), path)
+
+    with Disk(folder.path, refuse), pytest.raises(StoreError) as caught:
+        folder.run()
+    assert table in str(caught.value)
+    assert os.strerror(code) in str(caught.value)
+    folder.run()
+    assert folder.tables() == before

@@ -183,7 +183,7 @@ def tables(folder):
     return measures.to_csv(), (folder / "units.parquet").read_bytes()
 
 
-def test_two_runs_on_one_store_lose_and_double_nothing_although_nodes_are_lost(
+def test_row_34_two_runs_on_one_store_lose_and_double_nothing_although_nodes_are_lost(
     nodes, user, tmp_path
 ):
     config = audited(user)

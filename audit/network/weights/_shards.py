@@ -17,6 +17,8 @@ from audit.network.weights._snapshot import check_size
 #: What the name of an index ends with.
 INDEX_ENDING: Final = ".index.json"
 _MAX_SHARDS: Final = 10_000
+#: No file has a longer name, in bytes.
+_LONGEST_NAME: Final = 255
 
 
 def is_index(path: Path) -> bool:
@@ -61,6 +63,8 @@ def shards_of(data: bytes, path: Path) -> dict[str, list[str]]:
 
 def _check_name(shard: str, path: Path) -> None:
     """Refuse a shard's name that is more than the name of a file beside the index."""
+    if len(shard.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        raise over_limit(path, f"a shard's name of {len(shard)} letters", _LONGEST_NAME)
     if not shard or set(shard) & set("/\\\0") or shard in (".", "..") or os.path.isabs(shard):
         raise CheckpointError(
             f"checkpoint {path} is refused: its index names the shard {shard!r}, and shards must "
