@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import struct
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from audit.errors import CheckpointError
-from audit.network.weights import MAX_HEADER_BYTES, MAX_PICKLE_BYTES, read_torch_content
+from audit.network.weights import (
+    MAX_HEADER_BYTES,
+    read_torch_content,
+    torch_content_mentions,
+)
 
 #: Entries that hold class names, those that say most first.
 KEYS: Final = (
@@ -85,7 +88,7 @@ def _content(path: Path) -> Any:
             if start[8:9] == b"{":
                 (n_header,) = struct.unpack("<Q", start[:8])
                 return _metadata(start[8:] + file.read(min(n_header, MAX_HEADER_BYTES) - 1))
-        if start.startswith(b"PK") and _mentions_names(path):
+        if start.startswith(b"PK") and torch_content_mentions(path, KEYS):
             return read_torch_content(path)
     except (OSError, CheckpointError):
         return None
@@ -105,22 +108,3 @@ def _metadata(header: bytes) -> dict[str, Any]:
         except (ValueError, TypeError, RecursionError):
             continue
     return found
-
-
-def _mentions_names(path: Path) -> bool:
-    """Whether the pickle of an archive has one of the keys: reading all of the rest costs more."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [e for e in archive.infolist() if e.filename.endswith("data.pkl")]
-            if len(entries) != 1 or entries[0].file_size > MAX_PICKLE_BYTES:
-                return False
-            pickled = archive.read(entries[0])
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
-        return False
-    return any(_as_pickled(key, pickled) for key in KEYS)
-
-
-def _as_pickled(key: str, pickled: bytes) -> bool:
-    """Whether a text stands in a pickle as a whole, with its length before it."""
-    text = key.encode()
-    return struct.pack("<I", len(text)) + text in pickled

@@ -114,17 +114,17 @@ def _files_of(config: AuditConfig, entry: CheckpointConfig) -> list[Expanded]:
     return [Expanded(entry.name or name, entry, path) for path, name in named.items()]
 
 
-def _matches(config: AuditConfig, weights: str) -> dict[Location, str]:
+def _matches(config: AuditConfig, weights: str) -> dict[Path, str] | dict[str, str]:
     """The files that a path, URL or glob means, with their names; for folders, those in them."""
     place = config.place(weights)
     if isinstance(place, str):
         try:
-            return {**urls_matching(weights)}
+            return urls_matching(weights)
         except ConfigError as error:
             raise ConfigError(f"[[checkpoints]] weights = {weights!r}: {error}") from error
     paths = matching_paths(place)
     if paths == [place] and place.is_dir():
-        return {**_in_folder(place, weights)}
+        return _in_folder(place, weights)
     found = {path: readable(stem(path)) for path in paths if path.is_file()}
     folders = [path for path in paths if path.is_dir() and "**" not in weights]
     for folder in folders:

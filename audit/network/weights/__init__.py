@@ -23,7 +23,12 @@ Whoever reviews the way from bytes to weights reads, in this order:
 from __future__ import annotations
 
 from audit.network.weights._choice import EMA_PREFIXES, WRAPPERS, Weights, Which
-from audit.network.weights._door import content_digest, read_torch_content, read_weights
+from audit.network.weights._door import (
+    content_digest,
+    read_torch_content,
+    read_weights,
+    torch_content_mentions,
+)
 from audit.network.weights._limits import (
     LOAD_ERRORS,
     MAX_HEADER_BYTES,
@@ -49,4 +54,5 @@ __all__ = [
     "read_torch_content",
     "read_weights",
     "safetensors_metadata",
+    "torch_content_mentions",
 ]

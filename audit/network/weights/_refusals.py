@@ -158,8 +158,8 @@ def refused(data: bytes, path: Path) -> CheckpointError:
     if _ONNX.match(data):
         return _other_framework(path, "an ONNX graph")
     return CheckpointError(
-        f"checkpoint {path} is neither safetensors nor a torch.save archive "
-        f"(it starts with {data[:8]!r}); {REMEDY}"
+        f"checkpoint {path} is neither safetensors nor a torch.save archive, nor of any format "
+        f"that is known here; {REMEDY}"
     )
 
 
