@@ -47,8 +47,9 @@ def timing(engine: EngineEntry, ran: list[Ran]) -> EngineEntry:
         tasks: Sequence[Any],
         n_workers: int,
         options: Mapping[str, Any],
+        *watch: Any,
     ) -> Iterable[tuple[int, Any]]:
-        for position, outcome in engine.run(Timed(function), tasks, n_workers, options):
+        for position, outcome in engine.run(Timed(function), tasks, n_workers, options, *watch):
             if isinstance(outcome, Ran):
                 ran.append(dataclasses.replace(outcome, result=None))
                 yield position, outcome.result

@@ -102,6 +102,17 @@ def test_timed_engine_hands_results_on_and_says_when_they_ran():
     assert all(one.began <= one.ended <= time.time() for one in ran)
 
 
+def test_timed_engine_is_watched_as_the_engine_is():
+    def run(function, tasks, n_workers, options, watch):
+        watch({0: 1.0})
+        yield 0, function(tasks[0])
+
+    engine = EngineEntry(name="here", summary="here", version="1", run=run, watched=True)
+    seen = []
+    assert dict(timing(engine, []).run(abs, [-1], 0, {}, seen.append)) == {0: 1}
+    assert seen == [{0: 1.0}]
+
+
 def test_parts_of_a_run_add_up():
     ran = [Ran(1, 3, 8), Ran(1, 8, 10), Ran(2, 3, 7), Ran(2, 7, 9)]
     parts = workers.parts(ran, began=1, ended=10.5)
