@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,18 @@ def _settings(
     return found
 
 
+def _trusted(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Digests of files, each after "sha256:"."""
+    for text in given:
+        if not re.fullmatch("sha256:[0-9a-f]{64}", text):
+            raise click.BadParameter(
+                f"{text!r} is not sha256: and the 64 digits that `genaudit inspect FILE` shows"
+            )
+    return given
+
+
 def limit_options(function: Function) -> Function:
     """What a run may take; `--engine-option` too, which says more of where it runs."""
     for option in (
@@ -97,6 +110,13 @@ def limit_options(function: Function) -> Function:
             multiple=True,
             metavar="KEY=VALUE",
             help="An option of the engine, as in [engine]; repeat it for several.",
+        ),
+        click.option(
+            "--trust-pickle",
+            multiple=True,
+            callback=_trusted,
+            metavar="sha256:HASH",
+            help="Let the pickle of this one weights file name code; repeat it for several.",
         ),
     ):
         function = option(function)

@@ -189,7 +189,7 @@ class CheckpointView(NetworkView):
             place = self._weights_here(subject.weights)
             here = on_this_machine(place, subject.weights_digest)
             with named_as(place, here):
-                weights = read_weights(here, subject.weights_digest, subject.which)
+                weights = read_weights(here, subject.weights_digest, subject.which, subject.trusted)
                 fitted = fit_weights(module, weights, here, subject.model, self._source.adapt)
             self.notes = (*weights.notes, *fitted)
         self.notes += tuple(self._source.remarks(module, subject.model_args))
@@ -236,7 +236,7 @@ class CheckpointView(NetworkView):
             return super().initial_weights()
         here = on_this_machine(subject.init, subject.init_digest)
         with named_as(subject.init, here):
-            given: Weights = read_weights(here, subject.init_digest)
+            given: Weights = read_weights(here, subject.init_digest, trusted=subject.trusted)
             like = plain(self._source.create(*self._located, False))
             fit_weights(like, given, here, subject.model, self._source.adapt)
         state = like.float().to(subject.device).state_dict()

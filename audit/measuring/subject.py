@@ -97,6 +97,8 @@ class Subject:
         seed: Of the run.
         class_order: Names of the classes in the order of the head's outputs; empty: as the
             training set has them.
+        trusted: Digests among those whose files may name code in their pickles; no part of a key,
+            for the same bytes give the same weights.
         class_order_from: What settled that order, in words; empty where nothing did.
         libraries: Versions of the libraries that decide numbers, where the run was planned.
     """
@@ -114,6 +116,7 @@ class Subject:
     base: Path = Path()
     init: Location | None = None
     init_digest: str = ""
+    trusted: tuple[str, ...] = ()
     data_source: Provided
     dataset_options: Mapping[str, Any]
     dataset_locations: tuple[str, ...] = ()

@@ -473,6 +473,8 @@ class RunOptions(_Strict):
         max_hours: After so many hours of measuring no checkpoint is begun, those under way are
             given up, and the later stages go on with what is finished.
         max_gpu_hours: Likewise, of all CUDA devices that workers hold together.
+        trust_pickle: "sha256:" and the digest of each archive of `torch.save` whose pickle may
+            name what could run code. No configuration can say so, only who calls.
     """
 
     output: Path = Path("genaudit-output")
@@ -488,6 +490,12 @@ class RunOptions(_Strict):
     checkpoint_memory: Annotated[ByteSize, Field(gt=0)] | None = None
     max_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_gpu_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    trust_pickle: tuple[Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")], ...] = ()
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """The digests of archives whose pickles may name what could run code."""
+        return frozenset(given.removeprefix("sha256:") for given in self.trust_pickle)
 
     def engine_of(self, configured: EngineConfig) -> EngineConfig:
         """The engine this call runs on, with the options that are meant for it."""

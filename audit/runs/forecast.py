@@ -120,7 +120,7 @@ def layout_of(subject: Subject) -> str:
     if subject.weights is not None:
         here = on_this_machine(subject.weights, subject.weights_digest)
         with named_as(subject.weights, here):
-            weights = read_weights(here, subject.weights_digest, subject.which)
+            weights = read_weights(here, subject.weights_digest, subject.which, subject.trusted)
         shapes = {name: list(tensor.shape) for name, tensor in weights.state_dict.items()}
     key = {"model": subject.model, "args": dict(subject.model_args), "shapes": shapes}
     return key_digest(key)

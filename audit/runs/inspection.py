@@ -65,6 +65,8 @@ def _attempted(path: Path, which: Which) -> dict[str, Any]:
     try:
         about["bytes"] = path.stat().st_size
         about["kind"], read = _kind(path, which)
+        if about["kind"] == "weights":
+            about["sha256"] = content_digest(path)  # of what is refused too: `--trust-pickle`
         about |= read()
     except (AuditError, OSError) as error:
         about["refused"] = escaped(str(error), 2000)
@@ -106,10 +108,9 @@ def _card(path: Path) -> dict[str, Any]:
 
 def _weights(path: Path, which: Which) -> dict[str, Any]:
     """What a weights file holds."""
-    about: dict[str, Any] = {"sha256": content_digest(path)}
-    weights = read_weights(path, about["sha256"], which)
+    weights = read_weights(path, None, which)
     tensors = weights.state_dict
-    about |= {
+    about = {
         "format": weights.format,
         "n_tensors": len(tensors),
         "total_bytes": sum(map(_bytes, tensors.values())),

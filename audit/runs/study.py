@@ -7,7 +7,7 @@ import functools
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -99,13 +99,14 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None 
     store.check_writable()
     sample, split = draw(config, registry, store)
     overlap = compare(config, registry, store, split, sample, options.progress)
-    planned = _Planned(config, registry, sample, device)
+    planned = _Planned(config, registry, sample, device, options.trusted)
     subjects, refused = [], {}
     for name, entry, path in named:
         try:
             subjects.append(planned.subject(name, entry, path, sources[entry.model]))
         except CheckpointError as error:
             refused[name] = bounded(str(error), MOST_IN_CELL)
+    _check_trusted(options.trusted, subjects)
     return Study(
         config=config,
         options=options,
@@ -122,12 +123,32 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None 
     )
 
 
+def _check_trusted(trusted: frozenset[str], subjects: Sequence[Subject]) -> None:
+    """Refuse trust in files that nobody reads: most likely a digest is mistaken.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    unknown = sorted(trusted.difference(*(subject.trusted for subject in subjects)))
+    if unknown:
+        raise ConfigError(
+            f"--trust-pickle sha256:{unknown[0]} is the digest of no weights file of this run; "
+            "`genaudit inspect FILE` shows that of a file"
+        )
+
+
 class _Planned:
     """What all checkpoints of a configuration have in common."""
 
     def __init__(
-        self, config: AuditConfig, registry: Registry, sample: Sample, device: str
+        self,
+        config: AuditConfig,
+        registry: Registry,
+        sample: Sample,
+        device: str,
+        trusted: frozenset[str],
     ) -> None:
+        self._trusted = trusted
         self._config, self._registry = config, registry
         self._sample, self._device = sample, device
         self._libraries = installed_libraries()
@@ -148,6 +169,7 @@ class _Planned:
         here = on_this_machine(path, found.digest) if path else None
         order, order_from = self._orders.of(entry, here, source)
         init = config.place(entry.init.replace("{name}", name)) if entry.init else None
+        init_digest = place_digest(init) if init else ""
         if entry.model not in self._digests:
             located, _ = source.located(entry.model, entry.model_args, config.base)
             self._digests[entry.model] = source.digest(located)
@@ -166,7 +188,8 @@ class _Planned:
             which=entry.which,
             base=config.base,
             init=init,
-            init_digest=place_digest(init) if init else "",
+            init_digest=init_digest,
+            trusted=tuple(sorted(self._trusted & {found.digest, init_digest})),
             data_source=Provided(
                 dataset.name, dataset.version, registry.origin("genaudit_datasets", dataset.name)
             ),

@@ -40,7 +40,7 @@ def key_whose_hash_never_ends(depth=60):
 def limited(monkeypatch, **changed):
     """Every file is read under other limits."""
 
-    def limits(size):
+    def limits(size, trusted=False):
         return reading_limits(size).__class__(**(vars(reading_limits(size)) | changed))
 
     monkeypatch.setattr(_confined, "reading_limits", limits)

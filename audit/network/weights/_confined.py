@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Literal
 from audit.errors import CheckpointError
 from audit.network.weights._answer import from_plain, read_answer
 from audit.network.weights._choice import Weights, Which
-from audit.network.weights._limits import REMEDY, ReadingLimits, reading_limits
+from audit.network.weights._limits import REMEDY, ReadingLimits, listed, reading_limits
 from audit.network.weights._snapshot import Snapshot, shared_file
 
 if TYPE_CHECKING:
@@ -56,14 +56,25 @@ _PACKAGE: Final = str(Path(__file__).resolve().parents[2])
 CONFINES: Final = hasattr(os, "fork") and importlib.util.find_spec("resource") is not None
 
 
-def confined_weights(file: Snapshot, path: Path, which: Which) -> Weights:
+def confined_weights(file: Snapshot, path: Path, which: Which, trusted: bool = False) -> Weights:
     """The weights in an archive, as `choose_weights` gives them.
+
+    Args:
+        file: The archive.
+        path: Where it lies.
+        which: Which weights of several.
+        trusted: Whether its pickle may name what could run code; it does so in the confined
+            process, and the weights say what it named.
 
     Raises:
         CheckpointError: It is refused, damaged, or ends its reader.
     """
-    reply, tensors = _read(file, path, "weights", which)
+    reply, tensors = _read(file, path, "weights", which, trusted)
     notes = tuple(map(str, reply["notes"]))
+    if trusted:
+        named = listed([str(name) for name in reply["unblocked"]]) or "nothing beside tensors"
+        notes += (f"--trust-pickle unblocked {named}",)
+        _log.warning("checkpoint %s: --trust-pickle unblocked %s", path, named)
     prefix, architecture = str(reply["prefix"]), str(reply["architecture"])
     return Weights(tensors, notes, "torch", prefix, architecture, which)
 
@@ -87,16 +98,25 @@ def confined_content(file: Snapshot, path: Path) -> Any:
 
 
 def _read(
-    file: Snapshot, path: Path, job: Literal["weights", "tensors", "content"], which: Which
+    file: Snapshot,
+    path: Path,
+    job: Literal["weights", "tensors", "content"],
+    which: Which,
+    trusted: bool = False,
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """(what is said, the tensors) of an archive."""
     assert file.file is not None
-    request: dict[str, Any] = {"path": str(path), "job": job, "which": which}
+    request: dict[str, Any] = {
+        "path": str(path),
+        "job": job,
+        "which": which,
+        "trusted": trusted,
+    }
     if not CONFINES:
         from audit.network.weights._server import read_job
 
         return read_job(request, file.file.read())
-    limits = reading_limits(file.size)
+    limits = reading_limits(file.size, trusted)
     request |= {"cpu_s": limits.cpu_s, "wall_s": limits.wall_s}
     request |= {"memory": limits.memory, "written": limits.written}
     with shared_file() as answer:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,12 @@ def _digest_of(index: bytes, shards: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_weights(path: Path, digest: str | None = None, which: Which = "auto") -> Weights:
+def read_weights(
+    path: Path,
+    digest: str | None = None,
+    which: Which = "auto",
+    trusted: Collection[str] = (),
+) -> Weights:
     """The weights in a file, unwrapped and with the prefixes of wrappers stripped.
 
     Args:
@@ -64,6 +69,8 @@ def read_weights(path: Path, digest: str | None = None, which: Which = "auto") -
         digest: What `content_digest` must give.
         which: Which weights to take where a file holds averaged ones beside those of the last
             step; "auto" prefers averaged ones, as timm does.
+        trusted: Digests of archives whose pickles may name what could run code. Never of what a
+            file says of itself: they are those that a person gave. Shards are never trusted.
 
     Raises:
         CheckpointError: The file is missing, damaged, over a limit, of a refused format, or holds
@@ -80,7 +87,7 @@ def read_weights(path: Path, digest: str | None = None, which: Which = "auto") -
         _check_readable(content, path)
         _check_digest(path, digest, content.digest)
         if content.kind == "torch":
-            return confined_weights(content, path, which)
+            return confined_weights(content, path, which, content.digest in trusted)
         tensors = read_safetensors(content.data, path)
         return choose_weights(tensors, path, which, "safetensors", content.size)
 

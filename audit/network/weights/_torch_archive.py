@@ -1,12 +1,13 @@
 """The zip archive of `torch.save`: checked entry by entry, its pickle looked at, then read.
 
 Only `weights_only=True` ever unpickles, after every global that the pickle names was found to
-build plain tensors or containers.
+build plain tensors or containers, or was unblocked for this very file.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import pickletools
 import re
@@ -60,12 +61,13 @@ _SAFE_GLOBALS: Final = frozenset(
 )
 
 
-def read_torch_archive(data: Content, path: Path) -> Any:
+def read_torch_archive(data: Content, path: Path, trusted: bool = False) -> Any:
     """Read a zip archive of `torch.save`: checked, scanned, then `weights_only`.
 
     Args:
         data: The archive; torch reads these bytes and no others.
         path: Where it lies, for messages.
+        trusted: Whether what else its pickle names is unblocked: see `unblocked_globals`.
 
     Raises:
         CheckpointError: It is damaged or refused.
@@ -77,19 +79,46 @@ def read_torch_archive(data: Content, path: Path) -> Any:
             f"reading {path} safely needs torch 2.10 or later (CVE-2026-24747); "
             f"torch {torch.__version__} is installed"
         )
-    forbidden = forbidden_globals(checked_pickle(data, path), path)
+    unblocked = unblocked_globals(data, path) if trusted else []
+    forbidden = [] if trusted else forbidden_globals(checked_pickle(data, path), path)
     if forbidden:
         raise unsafe(path, forbidden)
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     file.seek(0)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *unblocked]):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=False)  # type: ignore[arg-type]
     except LOAD_ERRORS as error:
         raise CheckpointError(
             f"checkpoint {path} is refused or damaged, by torch's own filter: {_reason(error)}; "
             f"{REMEDY}"
         ) from error
+
+
+def unblocked_globals(data: Content, path: Path) -> list[tuple[Any, str]]:
+    """(object, "module.name") of what a trusted archive's pickle names beside plain tensors.
+
+    Modules are imported, which runs their code: nothing here is for files that nobody trusts.
+
+    Raises:
+        CheckpointError: The archive is damaged, or an object is not installed.
+    """
+    found = []
+    for name in forbidden_globals(checked_pickle(data, path), path):
+        module, _, member = name.rpartition(".")
+        try:
+            found.append((getattr(importlib.import_module(module), member), name))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"checkpoint {path} is trusted, but its pickle names {name}, which is not among "
+                f"the installed libraries; install its library, or {REMEDY}"
+            ) from error
+    if any(name.startswith("numpy.") for _, name in found):
+        import numpy as np
+
+        # a dtype is named by one class and is of another
+        found += [(getattr(np.dtypes, kind), f"numpy.dtypes.{kind}") for kind in np.dtypes.__all__]
+    return found
 
 
 def _reason(error: BaseException) -> str:
