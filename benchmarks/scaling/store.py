@@ -41,7 +41,7 @@ _ASKED: Final = 1_000
 _CHECKPOINTS: Final = 1_000
 _QUICK_CHECKPOINTS: Final = 50
 #: What takes time in proportion to the whole store, and what does not.
-OF_THE_WHOLE: Final = ("having", "list", "info", "verify")
+OF_THE_WHOLE: Final = ("having", "ls", "du", "verify")
 OF_ONE: Final = ("has_us", "missing_us", "get_us")
 
 
@@ -121,8 +121,8 @@ def asked(store: Store, size: int, chosen: random.Random) -> dict[str, Any]:
     row |= _spent("having", lambda: answers.extend(store.having([*keys, *others])))
     if answers != [True] * _ASKED + [False] * _ASKED:
         raise StoreError("the store did not find what was written")
-    row |= _spent("list", lambda: sum(1 for _ in store.paths()))
-    row |= _spent("info", lambda: _command(store.root, "info"))
+    for action in ("ls", "du"):
+        row |= _spent(action, functools.partial(_command, store.root, action))
     whole: list[tuple[int, int]] = []
     row |= _spent("verify", lambda: whole.append(store.verify()))
     if whole[0][1] or whole[0][0] < size:
