@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 
 import pytest
 import torch
@@ -56,6 +57,30 @@ def no_leftovers():
     end_everything()
 
 
+def share_one_array(patch):
+    """Let the threads of a simulated block have one shared array, not two.
+
+    numba-cuda's simulator, up to 0.30.4, looks an array up and makes it where it is not there,
+    without a lock between: threads that come at once have one each, and a kernel never ends.
+    """
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    lock, make = threading.Lock(), FakeCUDAShared.array
+
+    def array(self, *arguments, **options):
+        frame = sys._getframe(1)
+        line = frame.f_code.co_filename, frame.f_lineno
+        with lock:
+            every = self._allocations
+            self._allocations = every.setdefault(line, {})
+            try:
+                return make(self, *arguments, **options)
+            finally:
+                self._allocations = every
+
+    patch.setattr(FakeCUDAShared, "array", array)
+
+
 @pytest.fixture(scope="module")
 def cuda_device():
     """A CUDA device, or numba's simulator of one: slow, the less so the fewer threads a block."""
@@ -66,5 +91,6 @@ def cuda_device():
     sys.setswitchinterval(1e-5)  # each barrier waits for the interpreter to change threads
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("audit.topology._cuda._MOST_THREADS", 1)
+        share_one_array(patch)
         yield
     sys.setswitchinterval(interval)

@@ -12,7 +12,7 @@ import pandas as pd
 from audit.errors import DataError
 from audit.files import write_atomically
 from audit.folder.csv_files import read_csv
-from audit.shown import MOST_IN_CELL, bounded
+from audit.shown import MOST_IN_CELL, bounded, shown
 
 #: Columns of `measures.csv`.
 COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason", "seconds")
@@ -29,8 +29,9 @@ def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Raises:
         DataError: Two rows for one (checkpoint, measure).
     """
-    frame = pd.DataFrame([{DOUBT: "", **row} for row in rows], columns=[*COLUMNS, DOUBT])
-    frame["reason"] = [bounded(str(reason), MOST_IN_CELL) for reason in frame["reason"]]
+    given = [{DOUBT: "", **row} for row in rows]
+    given = [{**row, "reason": _cell(row.get("reason", ""))} for row in given]
+    frame = pd.DataFrame(given, columns=[*COLUMNS, DOUBT])
     frame = frame.astype({"value": "float64", "seconds": "float64"})
     frame = frame.sort_values(["checkpoint", "measure"], kind="stable", ignore_index=True)
     twice = frame.duplicated(["checkpoint", "measure"])
@@ -38,6 +39,11 @@ def measures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         row = frame[twice].iloc[0]
         raise DataError(f"two rows for checkpoint {row.checkpoint!r}, measure {row.measure!r}")
     return frame
+
+
+def _cell(reason: object) -> str:
+    """A reason as a table holds it: one line, bounded, of characters that a file can hold."""
+    return bounded(shown(" ".join(str(reason).split())), MOST_IN_CELL)
 
 
 def wide_frame(measures: pd.DataFrame, held_out: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -78,8 +78,8 @@ def settle_weights(
 def expand_checkpoints(config: AuditConfig) -> list[Expanded]:
     """Every checkpoint of a configuration, by name; a glob or folder gives one per file.
 
-    Files of one name are told apart by the folders they lie in, or by which of their weights are
-    taken.
+    Files of one name are told apart by the folders they lie in, by their endings, or by which of
+    their weights are taken.
 
     Raises:
         ConfigError: No file matches, two checkpoints share a name, or a section names no weights.
@@ -160,22 +160,27 @@ def _told_apart(every: Sequence[Expanded]) -> Iterator[Expanded]:
         if len(group) == 1 or len(free) < len(group):
             yield from group
             continue
-        folders = _distinguished({found.path for found in group if found.path}, name)
+        whole = {found.path: Path(found.path) for found in group if found.path is not None}
+        places = {path: place.parent / name for path, place in whole.items()}
+        folders = _distinguished(set(places.values()), name)
         which = len({found.entry.which for found in group}) > 1
         for found in group:
             assert found.path is not None
-            parts = [folders[found.path], name, found.entry.which if which else ""]
+            place = places[found.path]
+            alone = list(places.values()).count(place) == 1
+            named = name if alone else readable(whole[found.path].name)
+            parts = [folders[place], named, found.entry.which if which else ""]
             yield found._replace(name="-".join(part for part in parts if part))
 
 
-def _distinguished(paths: set[Location], name: str) -> dict[Location, str]:
+def _distinguished(paths: set[Path], name: str) -> dict[Path, str]:
     """The shortest part of each path's folders that no other path has.
 
     One folder's name where one is enough, the nearest first; else the nearest few.
     """
     if len(paths) == 1:
         return dict.fromkeys(paths, "")
-    above = {path: [part.name for part in Path(path).parents if part.name] for path in paths}
+    above = {path: [part.name for part in path.parents if part.name] for path in paths}
     if all(names[:1] == [name] for names in above.values()):  # it is the nearest folder's already
         above = {path: names[1:] for path, names in above.items()}
     deepest = max(map(len, above.values()), default=0)

@@ -6,6 +6,8 @@ import os
 
 import pandas as pd
 import pytest
+import timm
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,9 @@ from audit.folder.cells import read_cells
 from audit.folder.csv_files import read_csv, write_csv
 from audit.folder.tables import measures_frame
 from audit.measuring.task import explain
+from audit.runs.config import RunOptions
+from audit.runs.pipeline import measure, read_config
+from audit.runs.study import resolve
 from audit.shown import ShownStream, defused, undefused
 
 SECRET = "$6$salt$T0pS3cretHash"
@@ -35,6 +40,35 @@ def test_reasons_in_tables_have_500_characters_at_most(length):
     assert len(reason) <= 500
     assert (reason == "x" * length) == (length <= 500)
     assert length <= 500 or f"{length:,} characters" in reason
+
+
+@pytest.mark.parametrize("text", [STEERING, "\ud800", "a\nb\0"])
+def test_reasons_in_tables_are_one_line_that_a_file_can_hold(tmp_path, text):
+    row = {"checkpoint": "a", "measure": "all", "version": "", "status": "failed"}
+    frame = measures_frame([{**row, "value": None, "reason": text, "seconds": None}])
+    assert frame["reason"][0] == shown.shown(" ".join(text.split()))
+    write_csv(frame, tmp_path / "measures.csv")
+    assert read_csv(tmp_path / "measures.csv", "measures", ("reason",))["reason"][0].isprintable()
+
+
+def test_a_tensor_whose_name_no_file_can_hold_costs_one_row(tmp_path):
+    network = timm.create_model("test_resnet", num_classes=10, in_chans=1)
+    torch.save(network.state_dict(), tmp_path / "good.pth")
+    torch.save({**network.state_dict(), "\ud800\x1b[2J": torch.ones(2)}, tmp_path / "odd.pth")
+    model = {"model": "test_resnet", "model_args": {"num_classes": 10, "in_chans": 1}}
+    config = {
+        "dataset": {"name": "digits"},
+        "measures": {"include": ["train_loss"], "layers": ["last"], "images_per_class": 2},
+        "checkpoints": [{**model, "weights": str(tmp_path / "*.pth")}],
+    }
+    options = RunOptions(
+        output=tmp_path / "out", cache=tmp_path / "cache", workers=0, progress=False
+    )
+    found = measure(resolve(read_config(config), options))
+    failed = found[found["status"] == "failed"]
+    assert failed["checkpoint"].tolist() == ["odd"]
+    assert r"\ud800\u001b[2J" in failed["reason"].iloc[0]
+    assert (found.loc[found["checkpoint"] == "good", "status"] == "ok").any()
 
 
 @pytest.mark.parametrize("error", [ValueError, DataError])

@@ -161,7 +161,7 @@ def test_csv_carriage_returns_do_not_break_lines(tmp_path):
     write_csv(frame, tmp_path / "t.csv")
     found = read_measures(tmp_path / "t.csv")
     assert found["checkpoint"].tolist() == ["a b", "c"]
-    assert found["reason"].tolist() == ["first \nsecond", ""]
+    assert found["reason"].tolist() == ["first second", ""]
 
 
 def test_csv_of_equal_tables_is_equal_bytes(tmp_path):

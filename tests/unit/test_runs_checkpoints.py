@@ -85,6 +85,14 @@ def test_several_folders_tell_apart_where_one_does_not(tmp_path):
     assert list(names(tmp_path, {"weights": "**/w.pt"})) == ["a-x-w", "a-y-w", "b-x-w"]
 
 
+def test_files_that_differ_in_their_endings_alone_are_told_apart_by_them(tmp_path):
+    touch(tmp_path, "a/x.pt", "a/x.safetensors", "a/y.pt")
+    assert list(names(tmp_path, {"weights": "a/*"})) == ["x.pt", "x.safetensors", "y"]
+    touch(tmp_path, "b/x.pt")
+    found = list(names(tmp_path, {"weights": "*/*"}))
+    assert found == ["a-x.pt", "a-x.safetensors", "b-x", "y"]
+
+
 def test_one_file_taken_twice_is_told_apart_by_which(tmp_path):
     touch(tmp_path, "a.pt", "b.pt")
     sections = [{"weights": "*.pt", "which": which} for which in ("ema", "raw")]

@@ -110,7 +110,7 @@ def snapshot(file: IO[bytes], path: Path) -> Iterator[Snapshot]:
         CheckpointError: It cannot be read.
     """
     try:
-        start = file.read(9)
+        start = file.read(9) or b""  # None of a device that has nothing yet
         file.seek(0)
     except OSError as error:
         raise unreadable(path, error) from error
