@@ -1,16 +1,69 @@
-"""Put a file in its place whole, or not at all."""
+"""Files: written whole or not at all, read where they are plain and come to an end."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
+import stat
 import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Final
 
 from audit.errors import ConfigError, StoreError
+
+#: Bytes of a text that a person or a program writes for genaudit, and of a table of results.
+MOST_IN_TEXT: Final = 64 << 20
+MOST_IN_TABLE: Final = 4 << 30
+
+
+@contextlib.contextmanager
+def open_plain(path: Path) -> Iterator[IO[bytes]]:
+    """A plain file, open for reading.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a device or a folder, which is not waited for.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        file = os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+    with file:
+        yield file
+
+
+def plain_bytes(path: Path, most: int = MOST_IN_TEXT) -> bytes:
+    """What a plain file of at most so many bytes holds.
+
+    Raises:
+        OSError: It cannot be read, is no plain file, or is larger.
+    """
+    with open_plain(path) as file:
+        content = file.read(most + 1) or b""  # None of what has nothing to read yet
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content
+
+
+def plain_text(path: Path, most: int = MOST_IN_TEXT) -> str:
+    """The text, in UTF-8 with or without a byte order mark, of a plain file of limited size.
+
+    Raises:
+        OSError: As `plain_bytes`.
+        UnicodeDecodeError: It is no such text.
+    """
+    return plain_bytes(path, most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def machine_folder() -> Path:

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from audit.errors import DataError, column_names
-from audit.files import write_atomically
+from audit.files import open_plain, write_atomically
 from audit.shown import defused, undefused, unquoted
 
 #: Columns that hold text whatever it looks like: a checkpoint may be named "NA" or "001".
@@ -44,7 +44,8 @@ def read_csv(
     """
     where = f"{what} table {path}".lstrip()
     try:
-        frame = _parse(path, text)
+        with open_plain(path):  # a pipe or a device may never end
+            frame = _parse(path, text)
     except FileNotFoundError as error:
         raise DataError(f"{where} does not exist") from error
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.errors import DataError
-from audit.files import write_atomically
+from audit.files import MOST_IN_TABLE, plain_text, write_atomically
 from audit.shown import bounded
 from audit.store import key_digest
 
@@ -30,7 +30,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(plain_text(path, MOST_IN_TABLE))
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no audit ({RUN} is missing); "

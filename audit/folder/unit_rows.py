@@ -9,7 +9,9 @@ from typing import Final
 import pandas as pd
 
 from audit.errors import DataError, unknown_name
+from audit.files import open_plain
 from audit.folder.record import UNITS
+from audit.shown import unquoted
 
 #: Columns that a choice of units may be made by, and what they are called in a message.
 CHOICES: Final[Mapping[str, str]] = {
@@ -35,7 +37,22 @@ def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
     path = folder / UNITS
     if not path.exists():
         raise DataError(f"{path} does not exist: no unit was measured; `genaudit measure` does it")
-    return chosen_units(pd.read_parquet(path), **chosen)
+    return chosen_units(read_units(path), **chosen)
+
+
+def read_units(path: Path) -> pd.DataFrame:
+    """A unit table.
+
+    Raises:
+        DataError: It cannot be read, or is no table.
+    """
+    try:
+        with open_plain(path) as file:
+            return pd.read_parquet(file)
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise DataError(
+            f"{path} cannot be read: {unquoted(error)}; `genaudit measure` writes it anew"
+        ) from error
 
 
 def chosen_units(table: pd.DataFrame, **chosen: str | int | None) -> pd.DataFrame:

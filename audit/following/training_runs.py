@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from audit.errors import ConfigError
+from audit.files import plain_text
 from audit.plugin.registry import installed, installed_with
 from audit.runs.config import AuditConfig
 from audit.runs.training_set import located_options
@@ -88,7 +89,7 @@ def run_of_arguments(folder: Path, dataset: Any = None) -> TrainingRun:
     """
     path = folder / ARGUMENTS
     try:
-        known = yaml.safe_load(path.read_text("utf-8"))
+        known = yaml.safe_load(plain_text(path))
     except FileNotFoundError as error:
         raise ConfigError(
             f"{folder} has no {ARGUMENTS}, as timm's train.py writes it, so that what was trained "
@@ -153,7 +154,7 @@ def training_losses(folder: Path) -> dict[int, float]:
         folder: Where the file lies, if it does.
     """
     try:
-        text = (folder / SUMMARY).read_text("utf-8")
+        text = plain_text(folder / SUMMARY)
     except (OSError, ValueError):
         return {}
     whole, _, _ = text.rpartition("\n")  # the last line may be half-written

@@ -19,6 +19,7 @@ import numpy as np
 
 from audit.arrays import Labels
 from audit.errors import ConfigError, quoted
+from audit.files import plain_text
 
 DATASET, NATURAL, PLAIN, CHECKPOINT = "dataset", "natural", "plain", "checkpoint"
 
@@ -130,7 +131,7 @@ def read_class_map(path: Path, names: Sequence[str], where: str) -> tuple[str, .
         ConfigError: It cannot be read, or does not name each class once.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = plain_text(path)
     except (OSError, ValueError) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.errors import CheckpointError
+from audit.files import open_plain, plain_text
 from audit.network.weights import (
     MAX_HEADER_BYTES,
     read_torch_content,
@@ -70,9 +71,7 @@ def _named(content: Any, where: str) -> Iterator[tuple[Any, str]]:
 def _json_file(path: Path) -> Any:
     """What a JSON file holds; nothing where there is none or it cannot be read."""
     try:
-        if path.stat().st_size > _MOST_CONFIG_BYTES:
-            return None
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(plain_text(path, _MOST_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -83,11 +82,11 @@ def _content(path: Path) -> Any:
     A file that cannot be read is no matter here: whoever reads its weights says so.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(9)
+        with open_plain(path) as file:
+            start = file.read(9) or b""
             if start[8:9] == b"{":
                 (n_header,) = struct.unpack("<Q", start[:8])
-                return _metadata(start[8:] + file.read(min(n_header, MAX_HEADER_BYTES) - 1))
+                return _metadata(start[8:] + file.read(max(min(n_header, MAX_HEADER_BYTES) - 1, 0)))
         if start.startswith(b"PK") and torch_content_mentions(path, KEYS):
             return read_torch_content(path)
     except (OSError, CheckpointError):

@@ -21,6 +21,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import DataError, StoreError, unknown_name
+from audit.files import plain_text
 from audit.ranking.scores import column_or_gaps, zoo_scores
 from audit.ranking.weighing import combined
 from audit.shown import bounded
@@ -219,7 +220,7 @@ def load_card(source: str | Path | Mapping[str, Any]) -> Card:
     if not path.exists() and path.name == str(source) and not path.suffix:
         return _shipped(str(source))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = plain_text(path)
     except OSError as error:
         raise StoreError(f"card {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit.errors import AuditError, StoreError
+from audit.files import MOST_IN_TABLE, open_plain, plain_bytes
 from audit.network.weights import (
     Which,
     content_digest,
@@ -77,8 +78,8 @@ def _kind(path: Path, which: Which) -> tuple[str, Callable[[], dict[str, Any]]]:
     """What a file is taken for by its first bytes, and what reads it."""
     start = b""
     if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(4096)
+        with open_plain(path) as file:
+            start = file.read(4096) or b""
     if is_entry(start):
         return "store entry", lambda: _entry(path)
     if start.lstrip()[:1] == b"{" and start[8:9] != b"{" and b"genaudit-calibrator-card" in start:
@@ -89,7 +90,7 @@ def _kind(path: Path, which: Which) -> tuple[str, Callable[[], dict[str, Any]]]:
 def _entry(path: Path) -> dict[str, Any]:
     """What an entry of the store holds."""
     try:
-        return described_entry(path.read_bytes(), path.stem)
+        return described_entry(plain_bytes(path, MOST_IN_TABLE), path.stem)
     except ValueError as error:
         raise StoreError(f"store entry {path} is damaged: {error}; remove it") from error
 

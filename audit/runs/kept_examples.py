@@ -16,10 +16,11 @@ from PIL import Image
 
 from audit.arrays import NO_BIRTH
 from audit.errors import AuditError
-from audit.files import write_atomically
+from audit.files import MOST_IN_TABLE, plain_text, write_atomically
 from audit.folder.record import MEASURES, RANKING, UNIT_EXAMPLES, UNITS
 from audit.folder.result import optional_table
 from audit.folder.tables import ALL_MEASURES, read_measures
+from audit.folder.unit_rows import read_units
 from audit.measuring.examples import Pick, UnitExamples, unit_examples
 from audit.measuring.view import Wanted
 from audit.runs.reopened import reopened_view
@@ -85,7 +86,7 @@ def _picks(folder: Path) -> tuple[dict[str, list[Pick]], str]:
     path = folder / UNITS
     if not names or not path.exists():
         return {}, ""
-    table = pd.read_parquet(path)
+    table = read_units(path)
     table = table[table["checkpoint"] == names[0]]
     found = {
         str(filtration): picks
@@ -126,7 +127,7 @@ def _head(study: Study, checkpoint: str, picks: Mapping[str, list[Pick]]) -> dic
 def _kept_head(path: Path) -> dict[str, Any] | None:
     """What the examples are of that lie there already, if any."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(plain_text(path, MOST_IN_TABLE))
         return {name: part for name, part in content.items() if name != "units"}
     except (OSError, ValueError, AttributeError):
         return None

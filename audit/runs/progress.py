@@ -19,7 +19,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from audit.errors import AuditError, DataError, StoreError
-from audit.files import write_atomically
+from audit.files import plain_text, write_atomically
 from audit.folder.record import PROGRESS
 from audit.runs.durations import about
 
@@ -189,7 +189,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
     """
     path = folder / PROGRESS
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(plain_text(path))
         known = {name: record[name] for name in _FIELDS}
         if not all(isinstance(known[name], kind) for name, kind in _FIELDS.items()):
             raise ValueError("it holds other fields than genaudit writes")

@@ -16,6 +16,7 @@ import numpy as np
 
 from audit.data.split_guard import refuse_held_out_folder
 from audit.errors import ConfigError, DataError, quoted
+from audit.files import plain_text
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._options import folder_option, path_option, refuse_unknown
 from audit_datasets._walk import ClassFolders
@@ -78,7 +79,7 @@ def read_class_map(path: Path) -> tuple[str, ...]:
         DataError: It is no text, or does not name two different classes.
     """
     try:
-        lines = path.read_text("utf-8-sig").rstrip().splitlines()
+        lines = plain_text(path).rstrip().splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"class map {path} cannot be read as text: {error}") from error
     names = tuple(line.strip() for line in lines)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlparse
 
 from audit.errors import CheckpointError, ConfigError
+from audit.files import plain_bytes
 from audit_timm.pretrained import SAFE_NAMES, SOURCE_KEYS, chosen
 from audit_timm.source import CONFIGURATIONS, FOLDER_PREFIX, HUB_PREFIXES, check_reference
 
@@ -66,7 +67,7 @@ def _of_repository(reference: str, place: str, cache: Any) -> Path:
     """The weights of a model on the hub, as its configuration names them."""
     config = _fetched(reference, place, "config.json", cache)
     try:
-        content = json.loads(config.read_bytes()) if config is not None else {}
+        content = json.loads(plain_bytes(config)) if config is not None else {}
         about = content.get("pretrained_cfg", content)
         name = about.get("hf_hub_filename")
     except (OSError, ValueError, AttributeError, RecursionError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import CheckpointError, ConfigError, unknown_name
+from audit.files import plain_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ def digest(reference: str) -> str:
         return ""
     path = Path(reference.removeprefix(FOLDER_PREFIX)) / "config.json"
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(plain_bytes(path)).hexdigest()
     except OSError as error:
         raise ConfigError(f"model {reference!r} needs {path}: {error}") from error
 

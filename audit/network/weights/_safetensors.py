@@ -22,18 +22,33 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """Parse safetensors after checking every declared size."""
-    import safetensors
-    import safetensors.torch
+def header_end(start: bytes, size: int, path: Path) -> int:
+    """Where the header of a file of so many bytes ends, by its first eight.
 
-    (n_header,) = struct.unpack("<Q", data[:8])
+    Raises:
+        CheckpointError: The header is over the limit, or longer than the file.
+    """
+    (n_header,) = struct.unpack("<Q", start[:8])
     if n_header > MAX_HEADER_BYTES:
         raise over_limit(path, f"a safetensors header of {n_header} bytes", MAX_HEADER_BYTES)
-    if 8 + n_header > len(data):
-        raise truncated(path, f"at least {8 + n_header}", len(data))
+    if 8 + n_header > size:
+        raise truncated(path, f"at least {8 + n_header}", size)
+    return 8 + int(n_header)
+
+
+def check_header(head: bytes, size: int, path: Path) -> None:
+    """Check every size that a header declares against that of the file.
+
+    Args:
+        head: The file up to the end of its header.
+        size: Bytes of the file.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: It is damaged, over a limit, or not that of a file of this size.
+    """
     try:
-        header = json.loads(data[8 : 8 + n_header])
+        header = json.loads(head[8:])
         entries = [header[name] for name in header if name != "__metadata__"]
         ends = [int(entry["data_offsets"][1]) for entry in entries]
     except LOAD_ERRORS as error:
@@ -45,9 +60,21 @@ def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
         raise over_limit(path, f"a name of {longest} characters", MAX_NAME)
     if len(entries) > MAX_TENSORS:
         raise over_limit(path, f"{len(entries)} tensors", MAX_TENSORS)
-    expected = 8 + n_header + max(ends, default=0)
-    if expected != len(data):
-        raise truncated(path, str(expected), len(data))
+    expected = len(head) + max(ends, default=0)
+    if expected != size:
+        raise truncated(path, str(expected), size)
+
+
+def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
+    """Parse safetensors whose every declared size was checked.
+
+    Raises:
+        CheckpointError: It is damaged, over a limit, or not of the size that it declares.
+    """
+    import safetensors
+    import safetensors.torch
+
+    check_header(data[: header_end(data, len(data), path)], len(data), path)
     try:
         found: dict[str, torch.Tensor] = safetensors.torch.load(data)
     except (safetensors.SafetensorError, *LOAD_ERRORS) as error:

@@ -14,6 +14,7 @@ from typing import IO, Final, Literal, TypeAlias
 
 from audit.errors import CheckpointError
 from audit.network.weights._limits import over_limit, unreadable
+from audit.network.weights._safetensors import check_header, header_end
 
 #: What a file is by its first bytes.
 Kind: TypeAlias = Literal["safetensors", "torch", "other"]
@@ -115,11 +116,8 @@ def snapshot(file: IO[bytes], path: Path) -> Iterator[Snapshot]:
     except OSError as error:
         raise unreadable(path, error) from error
     if start[8:9] == b"{":
-        parts: list[bytes] = []
-        size = _pump(file, path, parts.append)
-        data = b"".join(parts)
-        del parts
-        yield Snapshot("safetensors", size, hashlib.sha256(data).hexdigest(), data)
+        data = _checked_safetensors(file, start, path)
+        yield Snapshot("safetensors", len(data), hashlib.sha256(data).hexdigest(), data)
     elif start.startswith(b"PK"):
         digest = hashlib.sha256()
         with shared_file() as copy:
@@ -130,6 +128,18 @@ def snapshot(file: IO[bytes], path: Path) -> Iterator[Snapshot]:
     else:
         head = file.read(_HEAD)
         yield Snapshot("other", os.fstat(file.fileno()).st_size, "", head)
+
+
+def _checked_safetensors(file: IO[bytes], start: bytes, path: Path) -> bytes:
+    """All of a file whose header was checked before the rest is given memory."""
+    size = os.fstat(file.fileno()).st_size
+    end = header_end(start, size, path)
+    try:
+        check_header(file.read(end) or b"", size, path)
+        file.seek(0)
+        return file.read(size + 1) or b""
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _pump(file: IO[bytes], path: Path, take: Callable[[bytes], object]) -> int:

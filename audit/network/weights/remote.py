@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audit.errors import CheckpointError, ConfigError, RemoteError
+from audit.files import plain_bytes
 from audit.network.weights._door import content_digest
 from audit.network.weights._shards import is_index, shards_of
 from audit.network.weights.folders import stem
@@ -51,7 +52,7 @@ def _fetched(url: str) -> tuple[Path, str]:
 
 def _shards(path: Path) -> list[str]:
     """The files that belong to a weights file."""
-    return list(shards_of(path.read_bytes(), path)) if is_index(path) else []
+    return list(shards_of(plain_bytes(path), path)) if is_index(path) else []
 
 
 @contextlib.contextmanager
