@@ -2,8 +2,8 @@
 
 Changes are made to the syntax tree: comparisons, `and` and `or`, arithmetic, numbers, truth values
 and conditions turned round, what is returned or called left out. A mutant is a process of its own,
-made from one that has the libraries imported, in which the changed module takes the place of the
-sound one; it is killed when a test of its area fails, and survives when all pass. Kernels that are
+made from one that has the libraries imported, which imports a copy of the program with the change;
+it is killed when a test of its area fails, and survives when all pass. Kernels that are
 compiled are left out: what was compiled of the sound ones would be run.
 
 Run: python -m tests.campaigns.mutants --count 400 [--json]
@@ -12,18 +12,19 @@ Run: python -m tests.campaigns.mutants --count 400 [--json]
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import dataclasses
-import importlib.abc
-import importlib.util
+import importlib
 import multiprocessing
 import os
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tests.campaigns.report import Report, command
@@ -191,59 +192,55 @@ def mutated(path: Path, number: int) -> tuple[ast.Module, str]:
     return ast.fix_missing_locations(tree), sites.about
 
 
-class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from a changed tree."""
-
-    def __init__(self, path: Path, tree: ast.Module) -> None:
-        self._path, self._tree = path, tree
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        self._name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Of that module alone."""
-        if name != self._name:
-            return None
-        package = [str(self._path.parent)] if self._path.name == "__init__.py" else None
-        return importlib.util.spec_from_file_location(
-            name, self._path, loader=self, submodule_search_locations=package
-        )
-
-    def create_module(self, spec: Any) -> None:
-        """The usual one."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the changed code."""
-        exec(compile(self._tree, str(self._path), "exec"), module.__dict__)
+@contextlib.contextmanager
+def changed(place: Path, path: Path, number: int | None) -> Iterator[None]:
+    """Change one file in a copy of the program, for a while."""
+    file = place / path.relative_to(ROOT)
+    if number is not None:
+        file.write_text(ast.unparse(mutated(path, number)[0]), "utf-8")
+    try:
+        yield
+    finally:
+        if number is not None:
+            shutil.copy2(path, file)
 
 
-def attempt(path: str, number: int | None, tests: tuple[str, ...]) -> None:
-    """Run the tests of an area on one mutant, in this process; its exit code says what came."""
-    import pytest
+def attempt(place: str, tests: tuple[str, ...]) -> None:
+    """Run the tests of an area on a copy of the program; the exit code says what came."""
     import torch
 
     os.chdir(ROOT)
-    sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
+    sys.path[:0] = [place, str(ROOT), str(ROOT / "plugins")]
+    # processes that a test starts run the copy as well
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
     os.environ["HYPOTHESIS_PROFILE"] = "default"
     torch.set_num_threads(1)
-    if number is not None:
-        sys.meta_path.insert(0, _Changed(Path(path), mutated(Path(path), number)[0]))
+    importlib.import_module("audit")  # before pytest puts the sound one first
+    os._exit(_tested(tests))
+
+
+def _tested(tests: tuple[str, ...]) -> int:
+    """How pytest ends."""
+    import pytest
+
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     given = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
     given += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    os._exit(int(pytest.main(given)))
+    return int(pytest.main(given))
 
 
-def outcome(context: Any, path: str, number: int | None, area: Area) -> str:
+def outcome(context: Any, place: Path, path: Path, number: int | None, area: Area) -> str:
     """What became of a mutant: "killed", "survived" or "timeout"."""
-    process = context.Process(target=attempt, args=(path, number, area.tests))
-    process.start()
-    process.join(area.seconds)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        return "timeout"
+    with changed(place, path, number):
+        process = context.Process(target=attempt, args=(str(place), area.tests))
+        process.start()
+        process.join(area.seconds)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return "timeout"
     return "survived" if process.exitcode == 0 else "killed"
 
 
@@ -252,9 +249,23 @@ def run(count: int, seed: int) -> Report:
     report = Report()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
+    with tempfile.TemporaryDirectory() as folder:
+        # one copy for all, where what is compiled of the other files is kept between mutants
+        shutil.copytree(ROOT / "audit", Path(folder) / "audit")
+        _try_all(report, context, Path(folder), count, seed)
+    for name in AREAS:
+        tried = sum(report.counts[f"{name}: {word}"] for word in ("killed", "timeout", "survived"))
+        if tried:
+            killed = tried - report.counts[f"{name}: survived"]
+            report.count(f"{name}: percent killed", round(100 * killed / tried))
+    return report
+
+
+def _try_all(report: Report, context: Any, place: Path, count: int, seed: int) -> None:
+    """So many mutants in a copy of the program."""
     rng = random.Random(seed)
     for name, area in AREAS.items():
-        if outcome(context, "", None, area) != "survived":
+        if outcome(context, place, ROOT, None, area) != "survived":
             report.fail(f"{name}: the tests fail without a change")
             continue
         every = [(path, number) for path in area.paths() for number in range(n_changes(path))]
@@ -262,17 +273,11 @@ def run(count: int, seed: int) -> Report:
         for path, number in rng.sample(every, min(len(every), max(1, count // len(AREAS)))):
             about = mutated(path, number)[1]
             started = time.monotonic()
-            became = outcome(context, str(path), number, area)
+            became = outcome(context, place, path, number, area)
             report.count(f"{name}: {became}")
             where = f"{path.relative_to(ROOT)}, {about}"
             said = f"{became} after {time.monotonic() - started:.0f} s: {where}"
             print(said, file=sys.stderr, flush=True)  # noqa: T201
-    for name in AREAS:
-        tried = sum(report.counts[f"{name}: {word}"] for word in ("killed", "timeout", "survived"))
-        if tried:
-            killed = tried - report.counts[f"{name}: survived"]
-            report.count(f"{name}: percent killed", round(100 * killed / tried))
-    return report
 
 
 if __name__ == "__main__":
