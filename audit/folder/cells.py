@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from audit.errors import DataError, column_names
+from audit.files import MOST_IN_TABLE, plain_bytes
 from audit.shown import undefused
 
 #: What separates cells, the likeliest first, and what a sentence calls it.
@@ -75,7 +76,8 @@ def read_cells(path: Path, where: str) -> Cells:
 def _text(path: Path, where: str) -> str:
     """The whole file, without a byte order mark."""
     try:
-        content = path.read_bytes()
+        piped = path.is_relative_to("/dev/fd")  # what a shell makes of <(…)
+        content = path.read_bytes() if piped else plain_bytes(path, MOST_IN_TABLE)
     except FileNotFoundError as error:
         raise DataError(f"{where} does not exist") from error
     except OSError as error:

@@ -9,6 +9,7 @@ import torch
 
 from audit.errors import AuditError, CheckpointError, DataError
 from audit.files import open_plain, plain_bytes, plain_text
+from audit.folder.cells import read_cells
 from audit.folder.csv_files import read_csv
 from audit.folder.record import read_run
 from audit.folder.unit_rows import folder_units
@@ -50,6 +51,7 @@ def test_row_06_a_config_beside_weights_is_not_waited_for(tmp_path, kind):
         ("units.parquet", lambda path: folder_units(path.parent)),
         ("ranking.csv", lambda path: read_csv(path, "ranking")),
         ("card.json", load_card),
+        ("held_out.csv", lambda path: read_cells(path, str(path))),
     ],
 )
 def test_row_06_a_folder_of_results_is_not_waited_for(tmp_path, kind, name, read):
