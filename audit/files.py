@@ -20,21 +20,23 @@ MOST_IN_TEXT: Final = 64 << 20
 MOST_IN_TABLE: Final = 4 << 30
 
 
+class NoPlainFileError(OSError):
+    """A pipe, a device or a folder where a file was to be read."""
+
+
 @contextlib.contextmanager
 def open_plain(path: Path) -> Iterator[IO[bytes]]:
     """A plain file, open for reading.
 
     Raises:
-        OSError: It cannot be opened, or is a pipe, a device or a folder, which is not waited for.
+        NoPlainFileError: It is a pipe, a device or a folder, which is not waited for.
+        OSError: It cannot be opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise NoPlainFileError(errno.EINVAL, "it is no plain file", str(path))
         file = os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -43,17 +45,16 @@ def open_plain(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def plain_bytes(path: Path, most: int = MOST_IN_TEXT) -> bytes:
-    """What a plain file of at most so many bytes holds.
+def plain_bytes(path: Path, most: int | None = MOST_IN_TEXT) -> bytes:
+    """What a plain file of at most so many bytes holds; None: of any size.
 
     Raises:
         OSError: It cannot be read, is no plain file, or is larger.
     """
     with open_plain(path) as file:
-        content = file.read(most + 1) or b""  # None of what has nothing to read yet
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-    return content
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        return file.read() or b""  # None of what has nothing to read yet
 
 
 def plain_text(path: Path, most: int = MOST_IN_TEXT) -> str:

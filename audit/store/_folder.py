@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import StoreError
-from audit.files import write_atomically
+from audit.files import NoPlainFileError, plain_bytes, write_atomically
 from audit.store import _ledger, _upkeep
 from audit.store._tier import Held, Name
 
@@ -45,8 +45,8 @@ class Folder:
         """The bytes of an entry's file, or None where there is none."""
         path = self.path(name)
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
+            return plain_bytes(path, None)
+        except (FileNotFoundError, NoPlainFileError):
             self.n_looks += 1
             return None
         except OSError as error:

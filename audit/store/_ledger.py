@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import StoreError
-from audit.files import unwritable
+from audit.files import open_plain, unwritable
 from audit.store.keys import canonical_json
 
 
@@ -52,11 +52,11 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
         StoreError: The system refuses to read it.
     """
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with open_plain(path) as file:
             for line in file:
                 facts = None
                 with contextlib.suppress(ValueError, RecursionError):
-                    facts = json.loads(line)
+                    facts = json.loads(line.decode("utf-8", "replace"))
                 if isinstance(facts, dict):
                     yield facts
     except FileNotFoundError:

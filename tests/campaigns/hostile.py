@@ -1,8 +1,10 @@
 """Weights files of attackers, in many families: none runs anything, all are refused, each in 5 s.
 
-The seconds are those of processors, of this process and of those that it starts: other programs
-must not decide. Payloads would write a canary file; an audit hook notes every process, connection
-and write outside the folder; and each file must be refused with a `CheckpointError` that names it.
+Each file is read as an audit reads it, in a confined process, and once more in this one, where an
+audit hook notes every process, connection and write outside the folder; but for those that never
+end, which only a confined reader bears. Payloads would write a canary file, and each file must be
+refused with a `CheckpointError` that names it. The seconds are those of processors, of this process
+and of those that it starts: other programs must not decide.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import safetensors.torch
 import torch
 
 from audit.errors import CheckpointError
-from audit.network.weights import MAX_PICKLE_BYTES, MAX_TENSORS, read_weights
+from audit.network.weights import MAX_PICKLE_BYTES, MAX_TENSORS, _confined, read_weights
 from tests.campaigns.report import Report, command
 
 SECONDS = 5.0
@@ -404,6 +407,20 @@ def appended() -> dict[str, Writer]:
     }
 
 
+def endless() -> dict[str, Writer]:
+    """Pickles of a few bytes that take years, by hashing nested tuples and by doubling a list."""
+
+    def hashed(depth: int) -> bytes:
+        parts = [b"\x80\x02)q\x00"]
+        parts += [b"h%ch%c\x86q%c" % (level, level, level + 1) for level in range(depth)]
+        return b"".join([*parts, b"}h%cK\x01s." % depth])
+
+    return {
+        f"a key of {depth} nested tuples": puts(archive_of({"archive/data.pkl": hashed(depth)}))
+        for depth in (40, 60, 100, 200)
+    }
+
+
 FAMILIES: dict[str, Callable[[], dict[str, Writer]]] = {
     "gadgets in an archive": lambda: payloads(as_archive),
     "gadgets in a bare pickle": lambda: payloads(as_bare_pickle),
@@ -418,6 +435,7 @@ FAMILIES: dict[str, Callable[[], dict[str, Writer]]] = {
     "not dense": not_dense,
     "shards": shards,
     "appended": appended,
+    "endless": endless,
 }
 
 _events: list[str] = []
@@ -432,7 +450,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     text = str(arguments)
     if event in _RUNS and "canary" in text:
         _events.append(f"{event} {text[:100]}")
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    named = event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike))
+    writes = named and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     if writes and not str(arguments[0]).startswith(_watched[0]):
         _events.append(f"{event} {text[:100]}")
 
@@ -462,26 +481,33 @@ def attack(root: Path, family: str, name: str, write: Writer, report: Report) ->
     ending = ".index.json" if family == "shards" else Path(name).suffix or ".pth"
     path = folder / f"model{ending}"
     write(path, str(canary))
+    for confined in (True,) if family == "endless" else (True, False):
+        with mock.patch.object(_confined, "CONFINES", confined and _confined.CONFINES):
+            read(path, root, f"{family}, {name}", report)
+        if canary.exists() or (Path.cwd() / "canary").exists() or _events:
+            report.fail(f"{family}, {name}: it ran: {_events}")
+    report.count("files")
+    report.count(f"family: {family}")
+
+
+def read(path: Path, root: Path, what: str, report: Report) -> None:
+    """Read a file that must be refused."""
     _events.clear()
     _watched[:] = [str(root)]
     started = _seconds()
     try:
         read_weights(path)
-        report.fail(f"{family}, {name}: it was read")
+        report.fail(f"{what}: it was read")
     except CheckpointError as error:
-        if str(folder) not in str(error):
-            report.fail(f"{family}, {name}: the file is not named: {error}")
+        if str(path.parent) not in str(error):
+            report.fail(f"{what}: the file is not named: {error}")
     except BaseException as error:  # noqa: BLE001  this is what is looked for
-        report.fail(f"{family}, {name}: {type(error).__name__}: {error}")
+        report.fail(f"{what}: {type(error).__name__}: {error}")
     finally:
         _watched.clear()
     seconds = _seconds() - started
     if seconds > SECONDS:
-        report.fail(f"{family}, {name}: it took {seconds:.1f} s")
-    if canary.exists() or (Path.cwd() / "canary").exists() or _events:
-        report.fail(f"{family}, {name}: it ran: {_events}")
-    report.count("files")
-    report.count(f"family: {family}")
+        report.fail(f"{what}: it took {seconds:.1f} s")
 
 
 def run(count: int, seed: int) -> Report:
@@ -491,6 +517,9 @@ def run(count: int, seed: int) -> Report:
     report = Report()
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what writes the files
+        sound = Path(name) / "sound.pth"
+        torch.save({"a": torch.ones(2)}, sound)
+        read_weights(sound)  # starts the server of confined readers
         every = list(corpus())
         if 0 < count < len(every):
             every = random.Random(seed).sample(every, count)

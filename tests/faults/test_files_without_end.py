@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from audit.errors import AuditError, CheckpointError, DataError
+from audit.errors import AuditError, CheckpointError, DataError, StoreError
 from audit.files import open_plain, plain_bytes, plain_text
 from audit.folder.cells import read_cells
 from audit.folder.csv_files import read_csv
@@ -18,6 +18,7 @@ from audit.network.weights import read_weights
 from audit.ranking import load_card
 from audit.runs.inspection import inspect_file
 from audit.runs.progress import read_progress
+from audit.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 
@@ -99,3 +100,23 @@ def test_plain_files_are_read_up_to_a_limit(tmp_path):
     with pytest.raises(ZeroDivisionError), open_plain(path) as file:
         raise ZeroDivisionError
     assert file.closed
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_row_13_what_lies_where_an_entry_should_is_a_miss(tmp_path, kind):
+    store = Store(tmp_path)
+    key = {"a": 1}
+    store.path(key).parent.mkdir(parents=True)
+    make(kind, store.path(key))
+    assert store.get(key) is None
+    assert store.verify()[0] == 0
+    if kind != "folder":
+        store.put(key, {}, {"value": 1})
+        assert store.get(key).meta["value"] == 1
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_row_13_a_ledger_is_not_waited_for(tmp_path, kind):
+    make(kind, tmp_path / "ledger.jsonl")
+    with pytest.raises(StoreError, match="cannot be read"):
+        list(Store(tmp_path).ledger())

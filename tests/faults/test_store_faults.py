@@ -294,7 +294,7 @@ def test_row_11_get_and_verify_refused_say_where(tmp_path, monkeypatch, code):
         "repair the folder or choose another"
     )
     with monkeypatch.context() as patch:
-        fail_at(patch, "Path.read_bytes", code)
+        fail_at(patch, "os.open", code)
         for read in (lambda: store.get(KEY), store.verify):
             with pytest.raises(StoreError) as caught:
                 read()
