@@ -9,17 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import pandas as pd
 
-from audit.errors import MeasureError
+from audit.errors import MeasureError, StoreError
 from audit.plugin import Measured, Value
+from audit.plugin.values import Status
 from audit.store import Entry
 
 if TYPE_CHECKING:
     from audit.measuring.subject import Provided
+
+
+_STATUSES: Final = get_args(Status)
 
 
 def checked_values(measured: Measured) -> dict[str, Value]:
@@ -86,6 +90,28 @@ def row_entry(
     return Entry(arrays, meta)
 
 
+def kept_tables(
+    checkpoint: str, measures: Iterable[Provided], entry: Entry
+) -> tuple[list[dict[str, Any]], list[pd.DataFrame], list[dict[str, str]]]:
+    """(`measure_rows`, `unit_rows`, doubts) of what the store holds of a checkpoint.
+
+    Raises:
+        StoreError: It has another form than `row_entry` gives it.
+    """
+    try:
+        rows = measure_rows(checkpoint, measures, entry)
+        doubts = [{"kind": str(d["kind"]), **d} for d in entry.meta["facts"]["doubts"]]
+        if not all(row["status"] in _STATUSES and isinstance(row["reason"], str) for row in rows):
+            raise TypeError("a value, a status, a reason and seconds were expected")
+        return rows, unit_rows(checkpoint, entry), doubts
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise StoreError(
+            "what the store holds of this checkpoint has another form than genaudit writes "
+            f"({type(error).__name__}); remove it with `genaudit cache clear`, or choose another "
+            "store"
+        ) from error
+
+
 def measure_rows(
     checkpoint: str, measures: Iterable[Provided], entry: Entry
 ) -> list[dict[str, Any]]:
@@ -99,10 +125,10 @@ def measure_rows(
                     "checkpoint": checkpoint,
                     "measure": f"{measure.name}.{suffix}" if suffix else measure.name,
                     "version": measure.version,
-                    "value": math.nan if number is None else number,
+                    "value": math.nan if number is None else float(number),
                     "status": status,
                     "reason": reason,
-                    "seconds": found["seconds"],
+                    "seconds": float(found["seconds"]),
                 }
             )
     return rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from audit.errors import StoreError
 from audit.files import write_atomically
 from audit.folder.csv_files import csv_bytes
 from audit.folder.currency import file_sha256
@@ -24,7 +25,7 @@ from audit.folder.record import (
     write_run,
 )
 from audit.folder.tables import ALL_MEASURES, DOUBT, measures_frame, write_parquet
-from audit.measuring.rows import measure_rows, unit_rows
+from audit.measuring.rows import kept_tables
 from audit.measuring.task import Outcome
 from audit.measuring.view import Wanted
 from audit.runs.study import Study, describe
@@ -94,17 +95,19 @@ class MeasuredTables:
         """Take a checkpoint; why it failed, or ""."""
         if outcome.failure or entry is None:
             return self.add_failure(subject.name, outcome.failure or _DAMAGED)
-        doubts = entry.meta["facts"]["doubts"]
+        kept, failed = self._split(outcome)
+        try:
+            numbers, units, doubts = kept_tables(subject.name, kept, entry)
+        except StoreError as error:
+            return self.add_failure(subject.name, str(error))
         if doubts and self._study.config.measures.on_doubt == "fail":
             return self.add_failure(subject.name, refusal_of(doubts))
-        kept, failed = self._split(outcome)
-        numbers = measure_rows(subject.name, kept, entry)
         numbers += [
             _failed_row(subject.name, m.name, m.version, outcome.failures[m.name]) for m in failed
         ]
         kinds = ";".join(doubt["kind"] for doubt in doubts)
         self._rows[subject.name] = [row | {DOUBT: kinds} for row in numbers]
-        self._units[subject.name] = list(unit_rows(subject.name, entry))
+        self._units[subject.name] = units
         self._facts[subject.name] = entry.meta["facts"]
         return ""
 
