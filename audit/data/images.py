@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -17,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from audit.data.pixels import FRAMES, TURNED, UPRIGHT, standard_mode
 from audit.errors import DataError
+from audit.files import open_plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,6 +39,11 @@ _DECODE_ERRORS = (
 )
 
 _ORIENTATION: Final = 0x0112
+#: Formats of pixels, whatever a file is called. EPS is none: Ghostscript would be started for it.
+_FORMATS: Final = (
+    *("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "MPO", "JPEG2000", "AVIF", "HEIF"),
+    *("TGA", "PCX", "SGI", "QOI", "ICO", "ICNS", "XBM", "DDS", "PSD", "SUN", "SPIDER", "MSP"),
+)
 
 
 def decode_image(path: Path) -> Image.Image:
@@ -46,11 +53,13 @@ def decode_image(path: Path) -> Image.Image:
         DataError: The file is missing, empty, corrupt, truncated, too large to be a photograph,
             or has pixels without a known range; the message names it.
     """
-    try:
-        empty = path.stat().st_size == 0
-    except (OSError, ValueError) as error:
-        raise _undecodable(str(path), error) from error
-    return _decode(path, str(path), empty, upright=False)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_plain(path))
+            empty = os.fstat(file.fileno()).st_size == 0
+        except (OSError, ValueError) as error:
+            raise _undecodable(str(path), error) from error
+        return _decode(file, str(path), empty, upright=False)
 
 
 def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Image:
@@ -67,7 +76,22 @@ def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Imag
     return _decode(io.BytesIO(content), name, not content, upright)
 
 
-def _decode(source: Path | IO[bytes], name: str, empty: bool, upright: bool) -> Image.Image:
+def start_no_program() -> None:
+    """Let Pillow look for no Ghostscript, which it starts on EPS files, from here on."""
+    from PIL import EpsImagePlugin
+
+    EpsImagePlugin.gs_binary = False
+
+
+def _formats() -> list[str]:
+    """The formats of pixels that this Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _decode(source: IO[bytes], name: str, empty: bool, upright: bool) -> Image.Image:
     """Decode an image from where it lies."""
     from PIL import Image, ImageOps
 
@@ -77,7 +101,7 @@ def _decode(source: Path | IO[bytes], name: str, empty: bool, upright: bool) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as malformed EXIF, which is not needed
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
+            with Image.open(source, formats=_formats()) as image:
                 odd = _beside_pixels(image)
                 image.seek(0)
                 image.load()

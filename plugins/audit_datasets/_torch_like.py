@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from audit.data.images import start_no_program
 from audit.data.pixels import image_from_array, pixel_digest, standard_mode
 from audit.errors import ConfigError, DataError
 from audit_datasets._in_memory import PictureSplit, numbered
@@ -64,6 +65,7 @@ def parts_of(dataset: Any) -> list[Any]:
 
 def _item(dataset: Any, index: int, owner: str) -> Sequence[Any]:
     """One item: a picture, a label, and perhaps more."""
+    start_no_program()  # the dataset decodes by itself
     item = dataset[index]
     if isinstance(item, tuple | list) and len(item) >= 2:
         return item

@@ -18,6 +18,7 @@ import numpy as np
 from audit.data.images import decode_image
 from audit.data.split_guard import refuse_held_out_folder
 from audit.errors import ConfigError, DataError
+from audit.files import open_plain
 from audit.plugin import DatasetEntry, ImageSplit, Split
 from audit_datasets._options import folder_option, refuse_unknown
 from audit_datasets._walk import ClassFolders, folders_in
@@ -69,7 +70,7 @@ class FilesSplit(ImageSplit):
             DataError: It cannot be read.
         """
         try:
-            with self.path(index).open("rb") as file:
+            with open_plain(self.path(index)) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise DataError(f"image {self.path(index)} cannot be read: {error}") from error

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from audit.data.images import decode_image
+from audit.data.images import decode_bytes, decode_image, start_no_program
 from audit.data.sample import draw_sample
 from audit.errors import DataError
 from audit_datasets.image_folder import open_split
@@ -165,10 +165,8 @@ def test_row_27_an_image_that_the_system_refused_once_is_read_again(tmp_path):
         for number in range(3):
             (tmp_path / label / f"{number}.jpg").write_bytes(encoded("JPEG", quality=50 + number))
 
-    looks = iter(range(10))
-
     def refuse(call, path, content):
-        if call == "stat" and path.endswith("a/1.jpg") and next(looks) == 1:  # to decode it
+        if call == "open" and path.endswith("a/1.jpg"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     memo = {}
@@ -176,3 +174,34 @@ def test_row_27_an_image_that_the_system_refused_once_is_read_again(tmp_path):
     with Disk(tmp_path, refuse):
         assert list(draw_sample(split, None, 0, memo).excluded) == ["a/1.jpg"]
     assert draw_sample(split, None, 0, memo).excluded == {}
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_row_27_no_program_is_started_for_an_image(tmp_path, monkeypatch):
+    """Pillow has Ghostscript draw EPS files, whatever their names say they are."""
+    programs, canary = tmp_path / "bin", tmp_path / "canary"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = tmp_path / "photograph.png"
+    path.write_bytes(EPS)
+    with pytest.raises(DataError, match=r"photograph\.png"):
+        decode_image(path)
+    with pytest.raises(DataError, match="some image"):
+        decode_bytes(EPS, "some image")
+    assert not canary.exists()
+    start_no_program()
+    with Image.open(path) as image, pytest.raises(OSError, match="Ghostscript"):
+        image.load()
+    assert not canary.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_row_27_an_image_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="no plain file"):
+        decode_image(tmp_path / "pipe.png")
