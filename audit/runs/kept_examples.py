@@ -18,7 +18,7 @@ from audit.arrays import NO_BIRTH
 from audit.errors import AuditError
 from audit.files import MOST_IN_TABLE, plain_text, write_atomically
 from audit.folder.record import MEASURES, RANKING, UNIT_EXAMPLES, UNITS
-from audit.folder.result import optional_table
+from audit.folder.table_forms import RANKING_FORM, optional_table
 from audit.folder.tables import ALL_MEASURES, read_measures
 from audit.folder.unit_rows import read_units
 from audit.measuring.examples import Pick, UnitExamples, unit_examples
@@ -76,7 +76,7 @@ def keep_examples(study: Study) -> Path | None:
 
 def _picks(folder: Path) -> tuple[dict[str, list[Pick]], str]:
     """Filtration → units to be shown, the most stable first; and the checkpoint they are of."""
-    ranking = optional_table(folder / RANKING)
+    ranking = optional_table(folder / RANKING, RANKING_FORM)
     if ranking is None or ranking.empty:
         measures = read_measures(folder / MEASURES)
         audited = measures.loc[measures["measure"] != ALL_MEASURES, "checkpoint"]
