@@ -91,7 +91,7 @@ def check_form(form: type[Form], content: object, path: Path, remedy: str) -> No
         form.model_validate(content)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise DataError(f"{path}: {_sentence(first)}; {remedy}") from error
+        raise DataError(f"{path} cannot be read: {_sentence(first)}; {remedy}") from error
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def read_run(folder: Path, needs: Sequence[str] = ()) -> dict[str, Any]:
     check_form(RunForm, record, path, _REMEDY)
     for part in needs:
         if part not in record:
-            raise DataError(f"{path}: {part} is missing; {_REMEDY}")
+            raise DataError(f"{path} cannot be read: {part} is missing; {_REMEDY}")
     return record
 
 

@@ -32,6 +32,9 @@ def _digestible(value: Any) -> Any:
     return value
 
 
+_DIGESTIBLE: Final = BeforeValidator(_digestible)
+
+
 class PartForm(Form):
     """What was declared of a part of a measure."""
 
@@ -94,9 +97,7 @@ class CheckpointForm(Form):
 
     checkpoint: Text
     model: Text = ""
-    model_args: Annotated[dict[Text, Any], BeforeValidator(_digestible)] = Field(
-        default_factory=dict
-    )
+    model_args: Annotated[dict[Text, Any], _DIGESTIBLE] = Field(default_factory=dict)
     source: Text = ""
     weights: Text | None = None
     weights_digest: Text | None = None
@@ -192,6 +193,9 @@ def _told_apart(entries: Sequence[CheckpointForm]) -> Sequence[CheckpointForm]:
     return entries
 
 
+_TOLD_APART: Final = AfterValidator(_told_apart)
+
+
 class RunForm(Form):
     """The whole record (`audit.runs.study.describe`, and what later stages add)."""
 
@@ -206,12 +210,8 @@ class RunForm(Form):
     dtype: Text = ""
     dataset: DatasetForm = DatasetForm()
     overlap: OverlapForm | None = None
-    measures: Annotated[dict[Text, MeasureForm], BeforeValidator(_digestible)] = Field(
-        default_factory=dict
-    )
-    checkpoints: Annotated[list[CheckpointForm], AfterValidator(_told_apart)] = Field(
-        default_factory=list
-    )
+    measures: Annotated[dict[Text, MeasureForm], _DIGESTIBLE] = Field(default_factory=dict)
+    checkpoints: Annotated[list[CheckpointForm], _TOLD_APART] = Field(default_factory=list)
     complete: bool = True
     missing: Count = 0
     correlation: CorrelationForm = CorrelationForm()
