@@ -194,10 +194,19 @@ RUN = json.dumps(
 ).encode()
 PROGRESS = json.dumps(
     {
-        **{"state": "running", "reason": "", "started": 1.5, "written": 2.5, "total": 3},
-        **{"finished": 1, "failed": 1, "last_failures": [{"checkpoint": "a", "reason": "b"}]},
-        **{"running": [{"checkpoint": "c", "since": 1.0}], "seconds_left": None, "host": "h"},
-        **{"pid": 1, "pid_started": 1.0},
+        "state": "running",
+        "reason": "",
+        "started": 1.5,
+        "written": 2.5,
+        "total": 3,
+        "finished": 1,
+        "failed": 1,
+        "last_failures": [{"checkpoint": "a", "reason": "b"}],
+        "running": [{"checkpoint": "c", "since": 1.0}],
+        "seconds_left": None,
+        "host": "h",
+        "pid": 1,
+        "pid_started": 1.0,
     }
 ).encode()
 TASK = b"""
