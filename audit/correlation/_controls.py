@@ -31,8 +31,9 @@ def controls_of(measures: Mapping[str, Mapping[str, Any]]) -> Controls:
         measures: Name → what `run.json` says of it.
     """
     found = {name: entry for name, entry in measures.items() if entry.get("control")}
-    names = sorted(found, key=lambda name: (_COSTS.index(found[name]["cost"]), name))
-    return Controls(tuple(names), {name: str(found[name]["called"]) for name in names})
+    place = {cost: index for index, cost in enumerate(_COSTS)}
+    names = sorted(found, key=lambda name: (place.get(found[name].get("cost"), len(place)), name))
+    return Controls(tuple(names), {name: str(found[name].get("called") or name) for name in names})
 
 
 def installed_controls() -> Controls:

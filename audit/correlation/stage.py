@@ -10,9 +10,9 @@ import pandas as pd
 
 from audit import correlation
 from audit.correlation._controls import Controls, controls_of, installed_controls
-from audit.errors import ConfigError
+from audit.errors import ConfigError, DataError
 from audit.folder.columns import directions_of, judged_columns
-from audit.folder.csv_files import read_csv, write_csv
+from audit.folder.csv_files import write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import (
     ACCURACIES,
@@ -22,6 +22,7 @@ from audit.folder.record import (
     read_run,
     write_run,
 )
+from audit.folder.table_forms import CORRELATIONS_FORM, read_table
 from audit.folder.tables import read_measures, wide_frame
 from audit.plugin import KnownCheckpoint
 from audit.plugin.registry import installed
@@ -48,7 +49,8 @@ def correlate_folder(
         ConfigError: No held-out table is known.
         DataError: A table cannot be read, or names unknown checkpoints.
     """
-    record = read_run(folder)
+    needs = ("measures", "seed") if table is not None else ("measures", "seed", "config")
+    record = read_run(folder, needs)
     measures = read_measures(folder / MEASURES)
     held_out, notes = _known_accuracies(record, sorted(measures["checkpoint"].unique()), table)
     write_csv(held_out, folder / ACCURACIES)
@@ -62,7 +64,7 @@ def correlate_folder(
     )
     path = folder / CORRELATIONS
     if is_current(record.get("correlation"), inputs, path):
-        return read_csv(path, "correlations")
+        return read_table(path, CORRELATIONS_FORM)
     wide = wide_frame(measures, held_out)
     judged, equal = judged_columns(record, wide)
     controls = _controls_of(record, held_out)
@@ -111,17 +113,23 @@ def _known_accuracies(
         raise ConfigError(
             "no held-out accuracies are known: give --held-out TABLE, or set [held_out] table"
         )
+    if "base" not in record:
+        raise DataError(
+            "the record does not say where the held-out table lies (base is missing): give "
+            "--held-out TABLE"
+        )
     path = Path(record["base"]) / held_out["table"]
-    if held_out["format"] == "table":
+    form = held_out.get("format", "table")
+    if form == "table":
         return correlation.read_held_out(path, names)
-    published = installed().held_out_format(held_out["format"])
+    published = installed().held_out_format(form)
     known = [
         KnownCheckpoint(
             checkpoint["checkpoint"],
-            checkpoint["model"],
-            (checkpoint["data_config"] or {"input_size": (0, None, 0)})["input_size"][1],
+            checkpoint.get("model", ""),
+            (checkpoint.get("data_config") or {"input_size": (0, None, 0)})["input_size"][1],
         )
-        for checkpoint in record["checkpoints"]
+        for checkpoint in record.get("checkpoints", ())
     ]
     frame, notes = published.read(path, known)
     found = correlation.read_held_out(frame, names)

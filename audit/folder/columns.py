@@ -51,13 +51,21 @@ def part_of(record: Mapping[str, Any], column: str) -> Part | None:
     entry = record["measures"][owner]
     suffix = suffix_of(column, owner)
     if suffix:
-        return part_named(suffix, [Part(**declared) for declared in entry.get("parts", ())])
+        return part_named(suffix, [_declared(each) for each in entry.get("parts", ())])
     return Part(
         name="",
         summary=entry.get("summary", ""),
         direction=entry["direction"],
         judged=not entry.get("diagnostic"),
     )
+
+
+def _declared(part: Mapping[str, Any]) -> Part:
+    """A part as it was declared; what later versions say of it besides is not needed."""
+    known = {
+        field.name: part[field.name] for field in dataclasses.fields(Part) if field.name in part
+    }
+    return Part(**{"summary": "", **known})
 
 
 def directions_of(record: Mapping[str, Any], wide: pd.DataFrame) -> dict[str, str]:

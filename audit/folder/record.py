@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from audit.errors import DataError
-from audit.files import MOST_IN_TABLE, plain_text, write_atomically
+from audit.files import MOST_IN_TABLE, write_atomically
+from audit.folder.json_files import check_form, read_json
+from audit.folder.run_form import RunForm
 from audit.shown import bounded
 from audit.store import key_digest
 
@@ -22,25 +24,38 @@ PROGRESS: Final = "progress.json"
 UNIT_EXAMPLES: Final = "unit_examples.json"
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` holds.
+#: What to do about a record that cannot be used.
+_REMEDY: Final = "`genaudit run` writes the file anew"
+
+
+def read_run(folder: Path, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """What `run.json` holds, as it stands.
+
+    Args:
+        folder: The output folder.
+        needs: Parts of it that the caller reads and that it must have.
 
     Raises:
-        DataError: There is none, or it cannot be read.
+        DataError: There is none, it cannot be read, a part is not as `audit.folder.run_form` has
+            it, or one that is needed is missing.
     """
     path = folder / RUN
     try:
-        record = json.loads(plain_text(path, MOST_IN_TABLE))
+        record = read_json(path, MOST_IN_TABLE)
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} holds no audit ({RUN} is missing); "
             f"`genaudit measure CONFIG -o {folder}` writes one"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {bounded(str(error), 300)}") from error
     if not isinstance(record, dict):
         kind = type(record).__name__
         raise DataError(f"{path} cannot be read: a JSON object was expected, found a {kind}")
+    check_form(RunForm, record, path, _REMEDY)
+    for part in needs:
+        if part not in record:
+            raise DataError(f"{path} cannot be read: {part} is missing; {_REMEDY}")
     return record
 
 

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from audit.folder.csv_files import read_csv
 from audit.folder.record import ACCURACIES, CORRELATIONS, MEASURES, RANKING, read_run
+from audit.folder.table_forms import (
+    ACCURACIES_FORM,
+    CORRELATIONS_FORM,
+    RANKING_FORM,
+    optional_table,
+)
 from audit.folder.tables import read_measures
 from audit.plugin import AuditResult
 
@@ -21,17 +26,12 @@ def read_result(folder: Path) -> AuditResult:
     record, empty = read_run(folder), pd.DataFrame()
     return AuditResult(
         measures=read_measures(folder / MEASURES),
-        ranking=_or(optional_table(folder / RANKING), empty),
-        correlations=_or(optional_table(folder / CORRELATIONS), empty),
-        held_out=_or(optional_table(folder / ACCURACIES), empty),
+        ranking=_or(optional_table(folder / RANKING, RANKING_FORM), empty),
+        correlations=_or(optional_table(folder / CORRELATIONS, CORRELATIONS_FORM), empty),
+        held_out=_or(optional_table(folder / ACCURACIES, ACCURACIES_FORM), empty),
         run=record,
         output=folder,
     )
-
-
-def optional_table(path: Path) -> pd.DataFrame | None:
-    """A table if its stage was run."""
-    return read_csv(path, path.stem) if path.exists() else None
 
 
 def _or(frame: pd.DataFrame | None, fallback: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from audit.errors import DataError
 from audit.files import write_atomically
-from audit.folder.csv_files import read_csv
+from audit.folder.table_forms import TableForm, read_table
 from audit.shown import MOST_IN_CELL, bounded, shown
 
 #: Columns of `measures.csv`.
@@ -19,6 +19,13 @@ COLUMNS: Final = ("checkpoint", "measure", "version", "value", "status", "reason
 #: One more column of `measures.csv` and of `ranking.csv`, which older tables lack: the kinds of
 #: doubt there are about the checkpoint (`audit.measuring.doubt`), joined by ";"; empty for none.
 DOUBT: Final = "doubt"
+#: The form of `measures.csv`.
+_FORM: Final = TableForm(
+    what="measures",
+    columns=COLUMNS,
+    key=("checkpoint", "measure"),
+    numbers=("value", "seconds"),
+)
 #: Stands in `measure` for a checkpoint that could not be audited at all.
 ALL_MEASURES: Final = "all"
 
@@ -71,9 +78,16 @@ def read_measures(path: Path) -> pd.DataFrame:
     """Read a `measures.csv`.
 
     Raises:
-        DataError: It cannot be read, or lacks a column; the message says which.
+        DataError: It cannot be read, lacks a column, holds other than finite numbers where
+            numbers are needed, has two rows for a number, or names a measure as the column of
+            checkpoints; the message says which.
     """
-    frame = read_csv(path, "measures", COLUMNS)
+    frame = read_table(path, _FORM)
+    if (frame["measure"] == "checkpoint").any():
+        raise DataError(
+            f"measures table {path} has a measure 'checkpoint', which names another column; "
+            f"{_FORM.remedy}"
+        )
     return frame if DOUBT in frame else frame.assign(**{DOUBT: ""})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from audit.errors import DataError, unknown_name
 from audit.files import open_plain
@@ -21,6 +22,15 @@ CHOICES: Final[Mapping[str, str]] = {
     "unit": "unit",
     "class_name": "class",
 }
+
+#: Columns that hold numbers.
+_NUMBERS: Final = ("unit", "effective_rate", "feature_entropy")
+#: What pandas and pyarrow raise over a file that is no table, or a crafted one.
+_UNREADABLE: Final = (
+    *(OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
+    *(NotImplementedError, MemoryError),
+)
+_REMEDY: Final = "`genaudit measure` writes it anew"
 
 
 def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
@@ -44,15 +54,23 @@ def read_units(path: Path) -> pd.DataFrame:
     """A unit table.
 
     Raises:
-        DataError: It cannot be read, or is no table.
+        DataError: It cannot be read, is no table, lacks a column, or has other than numbers where
+            numbers are needed.
     """
     try:
         with open_plain(path) as file:
-            return pd.read_parquet(file)
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise DataError(
-            f"{path} cannot be read: {unquoted(error)}; `genaudit measure` writes it anew"
-        ) from error
+            table = pd.read_parquet(file)
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read: {unquoted(error)}; {_REMEDY}") from error
+    missing = [name for name in (*CHOICES, *_NUMBERS) if name not in table.columns]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; {_REMEDY}")
+    for name in _NUMBERS:
+        if not is_numeric_dtype(table[name]) or is_bool_dtype(table[name]):
+            raise DataError(
+                f"{path} needs numbers in column {name!r}, found {table[name].dtype}; {_REMEDY}"
+            )
+    return table
 
 
 def chosen_units(table: pd.DataFrame, **chosen: str | int | None) -> pd.DataFrame:

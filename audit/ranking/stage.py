@@ -11,10 +11,10 @@ import pandas as pd
 from audit import ranking
 from audit.errors import DataError
 from audit.folder.columns import directed_columns, directions_of, judged_columns, measure_of
-from audit.folder.csv_files import read_csv, write_csv
+from audit.folder.csv_files import write_csv
 from audit.folder.currency import file_sha256, is_current, stage_digest
 from audit.folder.record import ACCURACIES, MEASURES, RANKING, network_digests, read_run, write_run
-from audit.folder.result import optional_table
+from audit.folder.table_forms import ACCURACIES_FORM, RANKING_FORM, optional_table, read_table
 from audit.folder.tables import doubts_of, read_measures, wide_frame
 from audit.ranking.cards import DEFAULT_CARD
 from audit.statistics import MIN_FAMILIES
@@ -55,9 +55,9 @@ def rank_folder(
     Raises:
         DataError: A table or the card cannot be used, or every checkpoint failed.
     """
-    record = read_run(folder)
+    record = read_run(folder, ("measures", "seed"))
     measures = read_measures(folder / MEASURES)
-    wide = wide_frame(measures, optional_table(folder / ACCURACIES))
+    wide = wide_frame(measures, optional_table(folder / ACCURACIES, ACCURACIES_FORM))
     if wide.empty:
         raise DataError(f"every checkpoint of {folder / MEASURES} failed: there is none to rank")
     chosen = ranking.load_card(card) if card not in (None, NO_CARD) else None
@@ -74,7 +74,7 @@ def rank_folder(
     )
     path = folder / RANKING
     if is_current(record.get("ranking"), inputs, path):
-        return read_csv(path, "ranking")
+        return read_table(path, RANKING_FORM)
     directions = directions_of(record, wide)
     if leave_out == "auto":
         n_families = wide["family"].nunique() if "family" in wide else 0
@@ -133,8 +133,9 @@ def fit_card(
     versions: dict[str, str] = {}
     usable: set[str] | None = None
     for folder in folders:
-        record, tidy = read_run(folder), read_measures(folder / MEASURES)
-        held_out = optional_table(folder / ACCURACIES)
+        record = read_run(folder, ("measures",))
+        tidy = read_measures(folder / MEASURES)
+        held_out = optional_table(folder / ACCURACIES, ACCURACIES_FORM)
         if held_out is None:
             raise DataError(
                 f"{folder} has no {ACCURACIES}: run `genaudit correlate {folder}` first"

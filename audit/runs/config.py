@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
 from audit.files import machine_folder
+from audit.folder.run_form import LARGEST_SEED
 from audit.network.weights import Which
 from audit.processors import default_threads
 from audit.remote import Location, is_url, location
@@ -259,7 +260,7 @@ class AuditConfig(_Strict):
         engine: Where tasks run, unless `RunOptions` says otherwise.
         ranking: How checkpoints are ranked.
         plugins: Names of the installed plugins that are loaded beside those that come along.
-        seed: Of every random choice.
+        seed: Of every random choice; below 2³².
         base: The folder that relative paths start from.
     """
 
@@ -271,7 +272,7 @@ class AuditConfig(_Strict):
     engine: EngineConfig = EngineConfig()
     ranking: RankingConfig = RankingConfig()
     plugins: Annotated[tuple[str, ...], pydantic.BeforeValidator(one_or_several)] = ()
-    seed: int = Field(default=0, ge=0, strict=True)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, strict=True)
     base: Path = Field(default_factory=Path.cwd, exclude=True)
 
     def path(self, text: str) -> Path:

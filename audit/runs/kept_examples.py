@@ -15,11 +15,12 @@ import pandas as pd
 from PIL import Image
 
 from audit.arrays import NO_BIRTH
-from audit.errors import AuditError
-from audit.files import MOST_IN_TABLE, plain_text, write_atomically
+from audit.errors import AuditError, DataError
+from audit.files import write_atomically
 from audit.folder.record import MEASURES, RANKING, UNIT_EXAMPLES, UNITS
-from audit.folder.result import optional_table
+from audit.folder.table_forms import RANKING_FORM, optional_table
 from audit.folder.tables import ALL_MEASURES, read_measures
+from audit.folder.unit_examples import VERSION, check_examples
 from audit.folder.unit_rows import read_units
 from audit.measuring.examples import Pick, UnitExamples, unit_examples
 from audit.measuring.view import Wanted
@@ -32,8 +33,6 @@ from audit.units.order import rank_units
 
 _log = logging.getLogger("genaudit.reports")
 
-#: Changes whenever the file would be written otherwise.
-VERSION: Final = 1
 #: Units from either end of the ranking, of one layer and class under each filtration.
 _N_EACH: Final = 2
 #: Images shown of each unit.
@@ -61,7 +60,7 @@ def keep_examples(study: Study) -> Path | None:
     try:
         picks, checkpoint = _picks(study.options.output)
         head = _head(study, checkpoint, picks)
-        if picks and _kept_head(path) == head:
+        if picks and _kept_head(path.parent) == head:
             return path
         content = head | {"units": list(_units(study, checkpoint, picks))} if picks else None
     except AuditError as error:
@@ -76,7 +75,7 @@ def keep_examples(study: Study) -> Path | None:
 
 def _picks(folder: Path) -> tuple[dict[str, list[Pick]], str]:
     """Filtration → units to be shown, the most stable first; and the checkpoint they are of."""
-    ranking = optional_table(folder / RANKING)
+    ranking = optional_table(folder / RANKING, RANKING_FORM)
     if ranking is None or ranking.empty:
         measures = read_measures(folder / MEASURES)
         audited = measures.loc[measures["measure"] != ALL_MEASURES, "checkpoint"]
@@ -124,13 +123,13 @@ def _head(study: Study, checkpoint: str, picks: Mapping[str, list[Pick]]) -> dic
     }
 
 
-def _kept_head(path: Path) -> dict[str, Any] | None:
-    """What the examples are of that lie there already, if any."""
+def _kept_head(folder: Path) -> dict[str, Any] | None:
+    """What the examples are of that lie there already, if any that can be drawn."""
     try:
-        content = json.loads(plain_text(path, MOST_IN_TABLE))
-        return {name: part for name, part in content.items() if name != "units"}
-    except (OSError, ValueError, AttributeError):
+        content = check_examples(folder)
+    except DataError:
         return None
+    return content and {name: part for name, part in content.items() if name != "units"}
 
 
 def _units(

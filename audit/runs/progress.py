@@ -19,7 +19,9 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from audit.errors import AuditError, DataError, StoreError
-from audit.files import plain_text, write_atomically
+from audit.files import MOST_IN_TEXT, write_atomically
+from audit.folder.json_files import check_form, read_json
+from audit.folder.progress_form import ProgressForm
 from audit.folder.record import PROGRESS
 from audit.runs.durations import about
 
@@ -189,37 +191,17 @@ def read_progress(folder: Path) -> dict[str, Any]:
     """
     path = folder / PROGRESS
     try:
-        record = json.loads(plain_text(path))
-        known = {name: record[name] for name in _FIELDS}
-        if not all(isinstance(known[name], kind) for name, kind in _FIELDS.items()):
-            raise ValueError("it holds other fields than genaudit writes")
+        record = read_json(path, MOST_IN_TEXT)
     except FileNotFoundError as error:
         there = f"holds no run ({PROGRESS} is missing)" if folder.is_dir() else "does not exist"
         raise DataError(f"{folder} {there}; `genaudit run CONFIG -o {folder}` makes one") from error
-    except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; the next run writes it anew") from error
+    check_form(ProgressForm, record, path, "the next run writes it anew")
     alive = _alive(record)
     if record["state"] == RUNNING and alive is False:
         record["state"] = INTERRUPTED
     return {**record, "alive": alive}
-
-
-#: What a reader needs → its type.
-_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
-    "state": str,
-    "reason": str,
-    "started": (int, float),
-    "written": (int, float),
-    "total": int,
-    "finished": int,
-    "failed": int,
-    "last_failures": list,
-    "running": (list, type(None)),
-    "seconds_left": (int, float, type(None)),
-    "host": str,
-    "pid": int,
-    "pid_started": (int, float),
-}
 
 
 def _alive(record: Mapping[str, Any]) -> bool | None:

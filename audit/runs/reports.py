@@ -13,6 +13,7 @@ import pydantic
 from audit.errors import DataError, unknown_name
 from audit.folder.record import RUN, read_run, write_run
 from audit.folder.result import read_result
+from audit.folder.unit_examples import check_examples
 from audit.plugin import AuditResult, ReporterEntry
 from audit.plugin.registry import Registry
 from audit.runs.config import ReportsConfig
@@ -88,10 +89,11 @@ def report_folder(folder: Path, reporters: Sequence[ChosenReporter]) -> AuditRes
     and is in `failed_reports` of the result.
 
     Raises:
-        DataError: A table cannot be read.
+        DataError: A table, or what is kept of units, cannot be read.
         StoreError: `run.json` cannot be written.
     """
     result = read_result(folder)
+    check_examples(folder)
     told = {name: part for name, part in result.run.items() if name != SECTION}
     result = dataclasses.replace(result, run=told)  # a report must not hang on earlier ones
     written: dict[str, list[str]] = {}

@@ -193,7 +193,7 @@ def _audited(path: Path, options: RunOptions) -> tuple[pd.DataFrame, dict[str, A
     if len(failed):
         row = failed.iloc[0]
         raise DataError(f"checkpoint {row['checkpoint']} could not be measured: {row['reason']}")
-    record = read_run(output)
+    record = read_run(output, ("measures", "versions"))
     wide = wide_frame(tidy)
     directions, (judged, _) = directions_of(record, wide), judged_columns(record, wide)
     seconds = tidy.groupby("measure")["seconds"].mean()

@@ -20,7 +20,7 @@ def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number."""
     try:
         return not isinstance(value, str | bool) and math.isfinite(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -139,7 +139,7 @@ def loose(value: Any) -> str:
         return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
+    if isinstance(value, int) and is_number(value):
         return fixed(value, 0)
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", MINUS, 1) if math.isfinite(value) else NONE

@@ -37,6 +37,7 @@ from audit.network.weights import read_weights
 from audit.ranking import load_card, shipped_cards
 from audit.ranking.cards import save_card
 from audit.runs.config import AuditConfig
+from audit.runs.progress import read_progress
 from audit.store import Store
 from audit.zoo.tasks import read_task
 from tests.campaigns.report import Report, command
@@ -157,6 +158,13 @@ def _read_run(path: Path) -> None:
     read_run(folder)
 
 
+def _read_progress(path: Path) -> None:
+    folder = path.parent / "progress"
+    folder.mkdir(exist_ok=True)
+    (folder / "progress.json").write_bytes(path.read_bytes())
+    read_progress(folder)
+
+
 def _read_index(path: Path) -> None:
     target = path.with_name("model.safetensors.index.json")
     target.write_bytes(path.read_bytes())
@@ -166,10 +174,39 @@ def _read_index(path: Path) -> None:
 RUN = json.dumps(
     {
         "schema": 1,
-        "checkpoints": [{"checkpoint": "a", "notes": [], "layers": []}],
-        "measures": {"a": {"direction": "higher", "parts": []}},
-        "dataset": {"class_names": ["a", "b"], "n_sampled": 3},
+        "checkpoints": [
+            {
+                "checkpoint": "a",
+                "notes": [],
+                "layers": [{"layer": "1", "height": 4, "width": 4, "tied_rate": 0.5}],
+                "data_config": {"input_size": [1, 8, 8]},
+                "doubts": [{"kind": "untrained", "reason": "why"}],
+            }
+        ],
+        "measures": {
+            "a": {"direction": "higher", "parts": [{"name": "b", "summary": "c"}], "order": 1}
+        },
+        "dataset": {"class_names": ["a", "b"], "n_sampled": 3, "images_of_class": {"a": 3}},
+        "overlap": {"n_sampled": 3, "n_held_out": 1, "n_exact": 1, "n_near": 0},
+        "ranking": {"mode": "m", "notes": [], "confidence": 0.9},
         "seed": 0,
+    }
+).encode()
+PROGRESS = json.dumps(
+    {
+        "state": "running",
+        "reason": "",
+        "started": 1.5,
+        "written": 2.5,
+        "total": 3,
+        "finished": 1,
+        "failed": 1,
+        "last_failures": [{"checkpoint": "a", "reason": "b"}],
+        "running": [{"checkpoint": "c", "since": 1.0}],
+        "seconds_left": None,
+        "host": "h",
+        "pid": 1,
+        "pid_started": 1.0,
     }
 ).encode()
 TASK = b"""
@@ -201,6 +238,7 @@ PARSERS: dict[str, tuple[Callable[[Path], list[bytes]], Callable[[Path], Any], f
     "foreign table": (_puts(FOREIGN), read_foreign_table, 0.05),
     "measures table": (_puts(MEASURES), read_measures, 0.05),
     "record": (_puts(RUN), _read_run, 0.05),
+    "progress": (_puts(PROGRESS), _read_progress, 0.01),
     "class map": (
         _puts(b"a\nb\n"),
         lambda path: read_class_map(path, ["a", "b"], "here"),
