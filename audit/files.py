@@ -10,8 +10,9 @@ import stat
 import uuid
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from audit.errors import ConfigError, StoreError
 
@@ -25,7 +26,7 @@ class NoPlainFileError(OSError):
 
 
 @contextlib.contextmanager
-def open_plain(path: Path) -> Iterator[IO[bytes]]:
+def open_plain(path: Path) -> Iterator[BufferedReader]:
     """A plain file, open for reading.
 
     Raises:
