@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import struct
 import warnings
 import zlib
@@ -18,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from audit.data.pixels import FRAMES, TURNED, UPRIGHT, standard_mode
 from audit.errors import DataError
-from audit.files import open_plain
+from audit.files import plain_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +38,11 @@ _DECODE_ERRORS = (
 )
 
 _ORIENTATION: Final = 0x0112
+_JPEG: Final = b"\xff\xd8"
+#: Begins a scan of a JPEG. Progressive ones have about ten; each goes over all pixels, so that a
+#: small file of many takes minutes.
+_SCAN: Final = b"\xff\xda"
+_MOST_SCANS: Final = 100
 #: Formats of pixels, whatever a file is called. EPS is none: Ghostscript would be started for it.
 _FORMATS: Final = (
     *("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "GIF", "MPO", "JPEG2000", "AVIF", "HEIF"),
@@ -53,13 +57,11 @@ def decode_image(path: Path) -> Image.Image:
         DataError: The file is missing, empty, corrupt, truncated, too large to be a photograph,
             or has pixels without a known range; the message names it.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open_plain(path))
-            empty = os.fstat(file.fileno()).st_size == 0
-        except (OSError, ValueError) as error:
-            raise _undecodable(str(path), error) from error
-        return _decode(file, str(path), empty, upright=False)
+    try:
+        content = plain_bytes(path, None)
+    except (OSError, ValueError) as error:
+        raise _undecodable(str(path), error) from error
+    return decode_bytes(content, str(path))
 
 
 def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Image:
@@ -73,7 +75,12 @@ def decode_bytes(content: bytes, name: str, upright: bool = False) -> Image.Imag
     Raises:
         DataError: As `decode_image`.
     """
-    return _decode(io.BytesIO(content), name, not content, upright)
+    if not content:
+        raise DataError(f"image {name} is empty (0 bytes); restore or delete it")
+    n_scans = content.count(_SCAN) if content.startswith(_JPEG) else 0
+    if n_scans > _MOST_SCANS:
+        raise DataError(f"image {name} has {n_scans} scans, more than the limit of {_MOST_SCANS}")
+    return _decode(io.BytesIO(content), name, upright)
 
 
 def start_no_program() -> None:
@@ -91,12 +98,10 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _decode(source: IO[bytes], name: str, empty: bool, upright: bool) -> Image.Image:
+def _decode(source: IO[bytes], name: str, upright: bool) -> Image.Image:
     """Decode an image from where it lies."""
     from PIL import Image, ImageOps
 
-    if empty:
-        raise DataError(f"image {name} is empty (0 bytes); restore or delete it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as malformed EXIF, which is not needed

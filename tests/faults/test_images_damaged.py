@@ -205,3 +205,16 @@ def test_row_27_an_image_that_is_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="no plain file"):
         decode_image(tmp_path / "pipe.png")
+
+
+def test_row_27_a_jpeg_of_many_scans_is_refused(tmp_path):
+    data = encoded("JPEG", progressive=True)
+    assert 2 < data.count(b"\xff\xda") < 20
+    path = tmp_path / "scans.jpg"
+    path.write_bytes(data)
+    assert decode_image(path).size == (30, 40)
+    start = data.rindex(b"\xff\xda")
+    scan = data[start:-2]
+    path.write_bytes(data[:-2] + scan * 200 + data[-2:])
+    with pytest.raises(DataError, match=r"scans\.jpg has \d+ scans, more than the limit of 100"):
+        decode_image(path)
