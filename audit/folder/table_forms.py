@@ -17,6 +17,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from audit.errors import DataError
 from audit.folder.csv_files import read_csv
 from audit.shown import bounded, one_line
+from audit.statistics.result import HELD_OUT, TRAIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,10 @@ CORRELATIONS_FORM: Final = TableForm(
 #: `accuracies.csv`.
 ACCURACIES_FORM: Final = TableForm(
     what="accuracies",
-    columns=("checkpoint", "held_out_accuracy"),
+    columns=("checkpoint", HELD_OUT),
     key=("checkpoint",),
-    numbers=("held_out_accuracy", "train_accuracy", "n_held_out"),
-    shares=("held_out_accuracy", "train_accuracy"),
+    numbers=(HELD_OUT, TRAIN, "n_held_out"),
+    shares=(HELD_OUT, TRAIN),
     remedy="`genaudit correlate` writes it anew",
 )
 
