@@ -324,13 +324,16 @@ class AuditConfig(_Strict):
         Raises:
             ConfigError: A key that is unknown, missing or of the wrong type; all are listed.
         """
-        lines = list(_not_json(content))
-        if "base" in content:
-            lines.append(f"base: {unknown_name('key', 'base', _known(''))}")
         try:
-            config = cls.model_validate({**content, "base": base})
-        except pydantic.ValidationError as error:
-            lines += [_explain(problem) for problem in error.errors()]
+            lines = list(_not_json(content))
+            if "base" in content:
+                lines.append(f"base: {unknown_name('key', 'base', _known(''))}")
+            try:
+                config = cls.model_validate({**content, "base": base})
+            except pydantic.ValidationError as error:
+                lines += [_explain(problem) for problem in error.errors()]
+        except RecursionError as error:
+            raise ConfigError(f"{source} cannot be used: its tables are nested too deep") from error
         if lines:
             raise ConfigError(f"{source} cannot be used:\n  " + "\n  ".join(lines))
         return config

@@ -341,3 +341,10 @@ def test_the_engine_of_a_call_goes_before_the_configurations():
     assert RunOptions().engine_of(configured) == configured
     assert RunOptions(engine="ray").engine_of(configured) == configured
     assert RunOptions(engine="local").engine_of(configured) == EngineConfig(name="local")
+
+
+def test_tables_nested_without_end_are_refused(tmp_path):
+    path = tmp_path / "audit.toml"
+    path.write_text(f"[dataset]\nname = 'digits'\n[dataset.{'.'.join('x' * 3000)}]\ny = 1\n")
+    with pytest.raises(ConfigError, match=r"nested too deep|not valid TOML"):
+        AuditConfig.read(path)
