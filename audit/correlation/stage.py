@@ -30,7 +30,7 @@ from audit.statistics.copies import NETWORK
 from audit.statistics.result import TRAIN
 
 #: What decides this stage's table, of `audit`'s source.
-SOURCES: Final = ("statistics", "correlation", "folder", "plugin/parts.py")
+SOURCES: Final = ("statistics", "correlation", "folder", "plugin/parts.py", "shown.py")
 
 
 def correlate_folder(

@@ -25,7 +25,7 @@ PRIOR: Final = DEFAULT_CARD
 #: In place of a card: no prior, and votes by declared directions where accuracies are too few.
 NO_CARD: Final = "none"
 #: What decides this stage's table, of `audit`'s source.
-SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py")
+SOURCES: Final = ("statistics", "ranking", "folder", "plugin/parts.py", "shown.py")
 
 
 def rank_folder(

@@ -1,8 +1,9 @@
 """After a kill no temporary file stays: the next run removes what dead processes have left."""
 
 import os
-import subprocess
 import sys
+
+from programs import run_program
 
 from audit.files import remove_leftovers, write_atomically
 
@@ -18,7 +19,7 @@ files.write_atomically(Path(sys.argv[1]) / "measures.csv", b"half")
 
 def test_the_temporary_file_of_a_killed_process_is_removed(tmp_path):
     write_atomically(tmp_path / "measures.csv", b"old")
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    done = run_program([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert done.returncode == -9
     assert len(list(tmp_path.glob(".*.tmp"))) == 1
     remove_leftovers(tmp_path)

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from programs import run_program
 from torchvision.models import squeezenet1_1
 
 import audit
 from audit.errors import CheckpointError, ConfigError
 from audit.network.weights import read_weights
 from audit.runs.config import RunOptions
-from tests.programs import run_program
 
 
 def digest(path):

@@ -26,7 +26,10 @@ HARMLESS = {
 
 
 #: Libraries whose version cannot move a number, and why.
-NAMES_ONLY = {"jaxtyping": "names shapes in annotations"}
+NAMES_ONLY = {
+    "jaxtyping": "names shapes in annotations",
+    "pydantic_core": "is of the one version that pydantic asks for",
+}
 
 
 def imported(path):
