@@ -24,6 +24,7 @@ from audit.correlation._set_aside import not_measures, said_of
 from audit.correlation._sheet import NAMELESS, Sheet, read_sheet, type_columns
 from audit.correlation._tidy import MEASURE, is_tidy, make_wide
 from audit.errors import DataError, quoted, unknown_name
+from audit.shown import column_names
 from audit.statistics.copies import NETWORK
 from audit.statistics.result import GAP, HELD_OUT, HYPERPARAMETER_PREFIX, TRAIN
 
@@ -158,7 +159,7 @@ def _roles(
         raise DataError(
             f"{sheet.where} has no column that is named like a held-out accuracy "
             f"({', '.join(NAMES[HELD_OUT])}) or a gap; name it with --target-column. "
-            f"Its columns are {quoted(columns)}"
+            f"Its columns are {column_names(columns)}"
         )
     others = [c for c in columns if is_held_out_result(c) and c not in roles.values()]
     if HELD_OUT in roles and others and not named.get(HELD_OUT):

@@ -19,6 +19,8 @@ from audit.shown import undefused
 
 #: What separates cells, the likeliest first, and what a sentence calls it.
 _SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+#: Columns of a table that a person writes; each hyperparameter is set against all others.
+MOST_COLUMNS: Final = 2000
 
 
 class Cells(NamedTuple):
@@ -45,8 +47,8 @@ def read_cells(path: Path, where: str) -> Cells:
         where: What messages call it.
 
     Raises:
-        DataError: It does not exist, cannot be read, is no such file, is empty or has no rows, or
-            a row has more cells than the header has names.
+        DataError: It does not exist, cannot be read, is no such file, is empty or has no rows, has
+            more than 2,000 columns, or a row has more cells than the header has names.
     """
     text = _text(path, where)
     separator, notes = _separator(text)
@@ -55,6 +57,8 @@ def read_cells(path: Path, where: str) -> Cells:
         raise DataError(f"{where} is empty: it needs a header and a row per checkpoint")
     (_, header), *body = records
     header = [name.strip() for name in header]
+    if len(header) > MOST_COLUMNS:
+        raise DataError(f"{where} has {len(header):,} columns; {MOST_COLUMNS:,} are read at most")
     rows, lines = [], []
     for line, row in body:
         rows.append(_fitted(row, len(header), f"{where} has rows with more cells", line, separator))

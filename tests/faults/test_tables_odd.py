@@ -6,6 +6,7 @@ import pytest
 
 from audit.correlation import correlate, read_held_out
 from audit.errors import ConfigError, DataError
+from audit.folder.cells import read_cells
 from audit.ranking import load_card
 from audit.runs.config import AuditConfig
 from audit.statistics import kendall
@@ -109,3 +110,11 @@ def test_a_card_with_an_integer_of_five_thousand_digits_is_refused(tmp_path):
     path.write_text('{"format": ' + "9" * 5000 + "}")
     with pytest.raises(DataError, match="is not JSON: Exceeds the limit"):
         load_card(path)
+
+
+def test_row_32_a_table_of_endless_columns_is_refused(tmp_path):
+    path = tmp_path / "held_out.csv"
+    names = ["checkpoint", "held_out_accuracy", *(f"hp.{n}" for n in range(20_000))]
+    path.write_text(f"{','.join(names)}\n{','.join(['1'] * len(names))}\n")
+    with pytest.raises(DataError, match=r"has 20,002 columns; 2,000 are read at most"):
+        read_cells(path, "the table")
