@@ -203,19 +203,20 @@ def _read_and_exit(request: dict[str, Any], given: int, answer: int) -> None:
             write_answer(target, reply, tensors, Path(request["path"]))
         code = 0
     except MemoryError:
-        code = _refuse(answer, request, f"more memory than {request['memory']} bytes")
+        why = f"reading it needs more memory than {request['memory']} bytes"
+        code = _refuse(answer, request, why)
     except CheckpointError as error:
         code = _refuse(answer, request, error)
     except LOAD_ERRORS as error:
-        code = _refuse(answer, request, f"a way to end without {type(error).__name__}")
+        code = _refuse(answer, request, f"its reader ended with {type(error).__name__}")
     finally:
         os._exit(code)
 
 
 def _refuse(answer: int, request: dict[str, Any], why: CheckpointError | str) -> int:
-    """Hand back why a file is not read, or what reading it would need."""
+    """Hand back why a file is not read."""
     path = request["path"]
-    message = f"checkpoint {path} is refused: reading it needs {why}; {REMEDY}"
+    message = f"checkpoint {path} is refused: {why}; {REMEDY}"
     message = str(why) if isinstance(why, CheckpointError) else message
     os.ftruncate(answer, 0)
     os.lseek(answer, 0, os.SEEK_SET)

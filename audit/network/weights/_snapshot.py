@@ -62,7 +62,7 @@ def digest_of(file: IO[bytes], path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A plain file that is no larger than the memory of this machine.
+    """A plain file that is no larger than half the memory of this machine.
 
     Raises:
         CheckpointError: It is missing, may not be read, is too large, or is no plain file.
@@ -85,14 +85,14 @@ _BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 def check_size(size: int, path: Path) -> None:
-    """Refuse a file that is larger than this machine's memory.
+    """Refuse a file that is larger than half of this machine's memory.
 
     Raises:
         CheckpointError: It is; files with holes may well be.
     """
-    limit = _memory()
+    limit = _memory() // 2  # its bytes, and tensors made of them
     if limit and size > limit:
-        raise over_limit(path, f"its {size} bytes", limit, "memory of this machine")
+        raise over_limit(path, f"its {size} bytes", limit, "half the memory of this machine")
 
 
 def _memory() -> int:
