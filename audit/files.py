@@ -36,7 +36,10 @@ def open_plain(path: Path) -> Iterator[BufferedReader]:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise NoPlainFileError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
             raise NoPlainFileError(errno.EINVAL, "it is no plain file", str(path))
         file = os.fdopen(handle, "rb")
     except BaseException:

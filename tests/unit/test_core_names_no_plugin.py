@@ -18,7 +18,6 @@ ALLOWED = {
     ("audit/runs/forecast.py", "shapes"): "the shapes of weights, in what a forecast is kept by",
     ("audit/statistics/result.py", "train_accuracy"): "a column of held-out tables",
     ("audit/following/training_runs.py", "train_loss"): "a column of timm's summary.csv",
-    ("audit/folder/table_forms.py", "train_accuracy"): "a column that holds numbers, if any",
     ("audit/store/_format.py", "arrays"): "what an entry holds beside JSON, in its description",
     ("audit/conformance/views.py", "arrays"): "the checkpoint of a view of arrays in memory",
     (
