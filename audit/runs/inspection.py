@@ -134,6 +134,9 @@ def _weights(path: Path, which: Which) -> dict[str, Any]:
         beside = safetensors_metadata(path)
     elif weights.format == "torch" and path.is_file():
         beside = read_torch_content(path)
+    own = {*tensors, *(weights.prefix + name for name in tensors)}  # a file of tensors alone
+    if isinstance(beside, Mapping):
+        beside = {name: value for name, value in beside.items() if name not in own}
     return {**about, "beside": _outline(beside)}
 
 

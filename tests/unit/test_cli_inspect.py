@@ -98,3 +98,11 @@ def test_inspect_of_anything_is_a_dictionary(tmp_path, data):
     path = tmp_path / "x"
     path.write_bytes(data)
     assert inspect_file(path)["refused"]
+
+
+def test_tensors_are_not_beside_themselves(tmp_path):
+    torch.save({"a": torch.ones(2), "b": torch.ones(1)}, tmp_path / "w.pth")
+    found = inspect_file(tmp_path / "w.pth")
+    assert (found["n_tensors"], found["beside"]) == (2, {})
+    torch.save({"state_dict": {"module.a": torch.ones(2)}, "epoch": 3}, tmp_path / "w.pth")
+    assert inspect_file(tmp_path / "w.pth")["beside"]["epoch"] == "3"
