@@ -118,11 +118,13 @@ def remove_leftovers(folder: Path) -> None:
 
     Those of processes that live, and of other machines, stay: they may be in use.
     """
-    for path in folder.glob(f".{_machine()}-*.tmp"):
-        process = path.name.split("-")[1]
-        if process.isdecimal() and not _lives(int(process)):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    start = f".{_machine()}-"
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(start) and name.endswith(".tmp"):
+                process = name.split("-")[1]
+                if process.isdecimal() and not _lives(int(process)):
+                    (folder / name).unlink(missing_ok=True)
 
 
 def _machine() -> str:

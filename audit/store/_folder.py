@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import StoreError
-from audit.files import NoPlainFileError, plain_bytes, write_atomically
+from audit.files import NoPlainFileError, plain_bytes, remove_leftovers, write_atomically
 from audit.store import _ledger, _upkeep
 from audit.store._tier import Held, Name
 
@@ -123,6 +123,11 @@ class Folder:
             return []
         except OSError as error:
             raise _unlistable(folder, error) from error
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of writers of this machine that were killed."""
+        for prefix in self._prefixes():
+            remove_leftovers(self.root / "entries" / prefix)
 
     def remove(self, names: Iterable[Name]) -> None:
         """Remove these entries, if they are there."""

@@ -92,6 +92,14 @@ class Store:
         if self._bucket:
             self._bucket.check_writable()
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed writers of this machine have left in the folder: no entry among it.
+
+        Raises:
+            StoreError: The system refuses to list it.
+        """
+        self._folder.remove_leftovers()
+
     def path(self, key: Mapping[str, Any]) -> Path:
         """Where the entry of a key lies in the folder, whether or not it exists."""
         return self._folder.path(_name(key))

@@ -93,6 +93,8 @@ def run(count: int, seed: int) -> Report:
             report.count("rows doubled", duplicated(folder, "out"))
             left = [*folder.path.rglob("*.tmp")]
             report.count("temporary files left when a run had ended", len(left))
+            if left:
+                report.fail(f"a run that ended left {[path.name for path in left]}")
             for place in ("out", "cache"):
                 shutil.rmtree(folder.path / place, ignore_errors=True)
             entries = set()

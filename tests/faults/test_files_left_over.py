@@ -6,6 +6,7 @@ import sys
 from programs import run_program
 
 from audit.files import remove_leftovers, write_atomically
+from audit.store import Store
 
 KILLED = """
 import os, sys
@@ -38,3 +39,16 @@ def test_files_of_living_processes_and_other_machines_stay(tmp_path, monkeypatch
     remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {*made, ".00000000-999999999-0.tmp"}
+
+
+def test_a_store_is_rid_of_what_a_killed_writer_left(tmp_path):
+    store = Store(tmp_path)
+    store.put({"a": 1}, {}, {"value": 1})
+    folder = store.path({"a": 1}).parent
+    (folder / "x").write_bytes(b"")
+    done = run_program([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert done.returncode == -9
+    assert len(list(folder.glob(".*.tmp"))) == 1
+    store.remove_leftovers()
+    assert list(folder.glob(".*.tmp")) == []
+    assert store.get({"a": 1}).meta["value"] == 1
