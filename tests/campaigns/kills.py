@@ -9,11 +9,13 @@ lost and none twice; then all begins anew.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +46,16 @@ def duplicated(folder: SmallFolder, out: str) -> int:
     """Rows that are there more than once."""
     measures = pd.read_csv(folder.path / out / "measures.csv")
     return int(measures.duplicated(["checkpoint", "measure"]).sum())
+
+
+def differences(expected: dict[str, bytes], found: dict[str, bytes]) -> Iterator[str]:
+    """What tables differ, and the first line of each that does."""
+    for name in sorted(expected.keys() | found.keys()):
+        sides = [tables.get(name, b"").splitlines() for tables in (expected, found)]
+        pairs = itertools.zip_longest(*sides, fillvalue=b"")
+        different = next(((old, new) for old, new in pairs if old != new), None)
+        if different:
+            yield f"another {name}: {different[1][:150]!r} in place of {different[0][:150]!r}"
 
 
 def run(count: int, seed: int) -> Report:
@@ -88,8 +100,8 @@ def run(count: int, seed: int) -> Report:
             if process.exitcode != 0:
                 report.fail(f"a run ended with {process.exitcode}")
             report.count("runs that ended, begun anew")
-            if folder.tables("out") != expected:
-                report.fail("tables of a run that was killed and resumed are others")
+            for difference in differences(expected, folder.tables("out")):
+                report.fail(f"a run that was killed and resumed has {difference}")
             report.count("rows doubled", duplicated(folder, "out"))
             left = [*folder.path.rglob("*.tmp")]
             report.count("temporary files left when a run had ended", len(left))
