@@ -25,9 +25,8 @@ class NoPlainFileError(OSError):
     """A pipe, a device or a folder where a file was to be read."""
 
 
-@contextlib.contextmanager
-def open_plain(path: Path) -> Iterator[BufferedReader]:
-    """A plain file, open for reading.
+def open_plain(path: Path) -> BufferedReader:
+    """A plain file, opened for reading.
 
     Raises:
         NoPlainFileError: It is a pipe, a device or a folder, which is not waited for.
@@ -41,12 +40,10 @@ def open_plain(path: Path) -> Iterator[BufferedReader]:
             raise NoPlainFileError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
             raise NoPlainFileError(errno.EINVAL, "it is no plain file", str(path))
-        file = os.fdopen(handle, "rb")
+        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
-    with file:
-        yield file
 
 
 def plain_bytes(path: Path, most: int | None = MOST_IN_TEXT) -> bytes:

@@ -1,13 +1,11 @@
 """Row 29 of the faults: training images among the held-out images are found, counted and told."""
 
 import dataclasses
-import io
 import runpy
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from sklearn.datasets import load_sample_images
+from photograph_blocks import blocks, recompressed, write
 
 from audit.cli.show import tell_overlap
 from audit.plugin.registry import installed
@@ -26,36 +24,16 @@ N_TRAINING, N_OTHERS, SIDE = 100, 25, 40
 @pytest.fixture(scope="module")
 def pictures():
     """Different blocks of two photographs, those without contrast left out."""
-    found = []
-    for pixels in load_sample_images().images:
-        photograph = Image.fromarray(pixels)
-        for top in range(0, photograph.height - SIDE, SIDE):
-            for left in range(0, photograph.width - SIDE, SIDE):
-                block = photograph.crop((left, top, left + SIDE, top + SIDE))
-                low, high = block.convert("L").getextrema()
-                if high - low > 100:
-                    found.append(block)
+    ranges = ((block, *block.convert("L").getextrema()) for block in blocks(SIDE))
+    found = [block for block, low, high in ranges if high - low > 100]
     return found[: N_TRAINING + N_OTHERS]
-
-
-def recompressed(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
-
-
-def write(folder, pictures):
-    for number, picture in enumerate(pictures):
-        path = folder / "ab"[number % 2] / f"{number:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
 
 
 @pytest.mark.parametrize("percent", [3, 10])
 def test_row_29_planted_copies_are_counted_and_told(percent, pictures, tmp_path, capsys):
     own, others = pictures[:N_TRAINING], pictures[N_TRAINING:]
     write(tmp_path / "train", own)
-    near = [recompressed(picture) for picture in own[percent : 2 * percent]]
+    near = [recompressed(picture, quality=90) for picture in own[percent : 2 * percent]]
     write(tmp_path / "val", [*others, *own[:percent], *near])
     config = AuditConfig.parse(
         {

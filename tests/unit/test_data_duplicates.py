@@ -1,12 +1,11 @@
 """Copies of held-out images among training images are found, distinct images are not."""
 
-import io
 import sys
 
 import numpy as np
 import pytest
+from photograph_blocks import blocks, recompressed, write
 from PIL import Image, ImageEnhance
-from sklearn.datasets import load_sample_images
 
 from audit.data.duplicates import MOST_BITS, find_overlap, perceptual_bits
 from audit.data.sample import draw_sample
@@ -19,28 +18,12 @@ imagehash = pytest.importorskip("imagehash", reason="near copies are found with 
 
 def patches(first, n, side=40):
     """Different blocks of two photographs, the flat sky left out."""
-    found = []
-    for pixels in load_sample_images().images:
-        photograph = Image.fromarray(pixels)
-        for top in range(0, photograph.height - side, side):
-            for left in range(0, photograph.width - side, side):
-                patch = photograph.crop((left, top, left + side, top + side))
-                if np.asarray(patch.convert("L")).std() > 25:
-                    found.append(patch)
+    found = [block for block in blocks(side) if np.asarray(block.convert("L")).std() > 25]
     return found[first : first + n]
 
 
 def jpeg(image):
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
-
-
-def write(folder, images):
-    for number, image in enumerate(images):
-        path = folder / "ab"[number % 2] / f"{number:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+    return recompressed(image, quality=80)
 
 
 ALTERED = (

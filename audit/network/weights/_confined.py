@@ -114,8 +114,10 @@ def _read(
     }
     if not CONFINES:
         from audit.network.weights._server import read_job
+        from audit.network.weights._torch_archive import unblocked_globals
 
-        return read_job(request, file.file.read())
+        data = file.file.read()
+        return read_job(request, data, unblocked_globals(data, path) if trusted else None)
     limits = reading_limits(file.size, trusted)
     request |= {"cpu_s": limits.cpu_s, "wall_s": limits.wall_s}
     request |= {"memory": limits.memory, "written": limits.written}

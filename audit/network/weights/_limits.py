@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from audit import shown
 from audit.errors import CheckpointError
 
 MAX_TENSORS: Final = 50_000
@@ -83,10 +84,7 @@ def reading_limits(size: int, trusted: bool = False) -> ReadingLimits:
 
 def bounded(text: str) -> str:
     """A message with its middle left out where it is very long."""
-    if len(text) <= MAX_MESSAGE:
-        return text
-    half = MAX_MESSAGE // 2
-    return f"{text[:half]} … {text[-half:]}"
+    return shown.bounded(text, MAX_MESSAGE)
 
 
 def over_limit(path: Path, what: str, limit: int, why: str = "") -> CheckpointError:

@@ -18,7 +18,7 @@ import socket
 import struct
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,12 +32,7 @@ from audit.network.weights._cage import (
 )
 from audit.network.weights._choice import choose_weights, dense_tensors
 from audit.network.weights._limits import LOAD_ERRORS, REMEDY, bounded
-from audit.network.weights._torch_archive import (
-    checked_pickle,
-    forbidden_globals,
-    read_torch_archive,
-    unblocked_globals,
-)
+from audit.network.weights._torch_archive import read_torch_archive, unblocked_globals
 
 _LENGTH: Final = struct.Struct("<I")
 #: How often it looks whether its parent is still there.
@@ -194,11 +189,13 @@ def _read_and_exit(request: dict[str, Any], given: int, answer: int) -> None:
     try:
         os.setpgid(0, 0)
         data = mmap.mmap(given, os.fstat(given).st_size, access=mmap.ACCESS_READ)
+        unblocked = None
         if request.get("trusted"):
             os.chdir("/")  # some libraries ask where they are when they are imported
-            unblocked_globals(data, Path(request["path"]))  # while files can still be opened
+            # while files can still be opened
+            unblocked = unblocked_globals(data, Path(request["path"]))
         confine(request["cpu_s"], request["memory"], request["written"])
-        reply, tensors = read_job(request, data)
+        reply, tensors = read_job(request, data, unblocked)
         with open(answer, "wb", closefd=False) as target:
             write_answer(target, reply, tensors, Path(request["path"]))
         code = 0
@@ -225,13 +222,17 @@ def _refuse(answer: int, request: dict[str, Any], why: CheckpointError | str) ->
     return 0
 
 
-def read_job(request: dict[str, Any], data: mmap.mmap | bytes) -> tuple[dict[str, Any], Any]:
+def read_job(
+    request: dict[str, Any],
+    data: mmap.mmap | bytes,
+    unblocked: Sequence[tuple[Any, str]] | None = None,
+) -> tuple[dict[str, Any], Any]:
     """(what is said, the tensors) of an archive.
 
     Args:
-        request: `path`; `job`: "weights", "tensors" (of a shard) or "content"; `which`;
-            `trusted`: whether its pickle may name other things than plain tensors.
+        request: `path`; `job`: "weights", "tensors" (of a shard) or "content"; `which`.
         data: The archive.
+        unblocked: What else than plain tensors its pickle names, if it is trusted.
 
     Raises:
         CheckpointError: It is refused or damaged.
@@ -239,21 +240,19 @@ def read_job(request: dict[str, Any], data: mmap.mmap | bytes) -> tuple[dict[str
     path = Path(request["path"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what odd bytes provoke is decided by errors alone
-        trusted = bool(request.get("trusted"))
-        found = read_torch_archive(data, path, trusted)
-        named = forbidden_globals(checked_pickle(data, path), path) if trusted else []
+        found = read_torch_archive(data, path, unblocked)
         if request["job"] == "content":
             return {"content": plain_content(found)}, {}
         if request["job"] == "tensors":
             return {}, dense_tensors(found, path, len(data), [])
-        if trusted:
+        if unblocked is not None:
             found = _state_dicts(found)
         weights = choose_weights(found, path, request["which"], "torch", len(data))
     said = {
         "notes": [bounded(note) for note in weights.notes[:50]],
         "prefix": weights.prefix,
         "architecture": weights.architecture[:200],
-        "unblocked": [bounded(name) for name in named[:50]],
+        "unblocked": [bounded(name) for _, name in (unblocked or ())[:50]],
     }
     return said, weights.state_dict
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Final, Literal, TypeAlias
 
 from audit.errors import CheckpointError
+from audit.files import NoPlainFileError, open_plain
 from audit.network.weights._limits import over_limit, unreadable
 from audit.network.weights._safetensors import check_header, header_end
 
@@ -68,20 +69,16 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         CheckpointError: It is missing, may not be read, is too large, or is no plain file.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        file = open_plain(path)
+    except NoPlainFileError as error:
+        folder = error.errno == errno.EISDIR
+        what = "a folder; name a file in it" if folder else "no plain file; copy it to one"
+        raise CheckpointError(f"checkpoint {path} is {what}") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if stat.S_ISDIR(about.st_mode):
-            raise CheckpointError(f"checkpoint {path} is a folder; name a file in it")
-        if not stat.S_ISREG(about.st_mode):
-            raise CheckpointError(f"checkpoint {path} is no plain file; copy it to one")
-        check_size(about.st_size, path)
+    with file:
+        check_size(os.fstat(file.fileno()).st_size, path)
         yield file
-
-
-_BINARY: Final = getattr(os, "O_BINARY", 0)
 
 
 def check_size(size: int, path: Path) -> None:

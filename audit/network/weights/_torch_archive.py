@@ -61,13 +61,15 @@ _SAFE_GLOBALS: Final = frozenset(
 )
 
 
-def read_torch_archive(data: Content, path: Path, trusted: bool = False) -> Any:
+def read_torch_archive(
+    data: Content, path: Path, unblocked: Sequence[tuple[Any, str]] | None = None
+) -> Any:
     """Read a zip archive of `torch.save`: checked, scanned, then `weights_only`.
 
     Args:
         data: The archive; torch reads these bytes and no others.
         path: Where it lies, for messages.
-        trusted: Whether what else its pickle names is unblocked: see `unblocked_globals`.
+        unblocked: What `unblocked_globals` gives of a trusted archive; None: it is not trusted.
 
     Raises:
         CheckpointError: It is damaged or refused.
@@ -79,14 +81,14 @@ def read_torch_archive(data: Content, path: Path, trusted: bool = False) -> Any:
             f"reading {path} safely needs torch 2.10 or later (CVE-2026-24747); "
             f"torch {torch.__version__} is installed"
         )
-    unblocked = unblocked_globals(data, path) if trusted else []
-    forbidden = [] if trusted else forbidden_globals(checked_pickle(data, path), path)
-    if forbidden:
-        raise unsafe(path, forbidden)
+    if unblocked is None:
+        forbidden = forbidden_globals(checked_pickle(data, path), path)
+        if forbidden:
+            raise unsafe(path, forbidden)
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     file.seek(0)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace, *unblocked]):
+        with torch.serialization.safe_globals([argparse.Namespace, *_with_dtypes(unblocked or ())]):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=False)  # type: ignore[arg-type]
     except LOAD_ERRORS as error:
         raise CheckpointError(
@@ -113,10 +115,15 @@ def unblocked_globals(data: Content, path: Path) -> list[tuple[Any, str]]:
                 f"checkpoint {path} is trusted, but its pickle names {name}, which is not among "
                 f"the installed libraries; install its library, or {REMEDY}"
             ) from error
+    return found
+
+
+def _with_dtypes(unblocked: Sequence[tuple[Any, str]]) -> list[tuple[Any, str]]:
+    """The same, with every class of dtype where NumPy's are named: the pickle names their base."""
+    found = list(unblocked)
     if any(name.startswith("numpy.") for _, name in found):
         import numpy as np
 
-        # a dtype is named by one class and is of another
         found += [(getattr(np.dtypes, kind), f"numpy.dtypes.{kind}") for kind in np.dtypes.__all__]
     return found
 
