@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from audit.plugin import Alteration, Batch, DataConfig, Reducer, Rendition
+from audit.plugin import (
+    PLAIN,
+    Alteration,
+    Batch,
+    DataConfig,
+    GradientReducer,
+    Reducer,
+    Rendition,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,11 +34,21 @@ class Rider:
 
 @dataclasses.dataclass
 class Stream:
-    """One forward pass: over one rendition of the sample, for all who ride on it."""
+    """One pass: over a rendition of the sample, or a share of it, for all who ride on it.
+
+    An image's numbers change by some 1e-8 with the other images of its batch. So batches must not
+    depend on who else rides: a run that was interrupted finds part of its values in the store, has
+    fewer riders, and must come to the same numbers. Two shares of one rendition are two streams,
+    and whoever wants some images of the plain sample forward rides on all of them.
+    """
 
     rendition: Rendition
     riders: list[Rider]
     alteration: Alteration | None = None
+
+    def part_of(self, stretch: Batch) -> Batch:
+        """The images of a stretch of the sample that go through the network."""
+        return part_of(stretch, chosen_rows(stretch.rows, self.rendition.share))
 
 
 def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
@@ -44,18 +62,18 @@ def chosen_rows(rows: np.ndarray, share: float) -> np.ndarray:
     return used
 
 
-def used_by(riders: Iterable[Rider], batch: Batch) -> Batch:
-    """The images of a batch that somebody's share of the sample holds; all where rows are empty."""
-    shares = {rider.rendition.share for rider in riders}
-    used = np.logical_or.reduce([chosen_rows(batch.rows, share) for share in shares])
-    return part_of(batch, used)
+def stream_of(reducer: type[Reducer], rendition: Rendition, config: DataConfig | None) -> Rendition:
+    """The rendition that is run for a reducer that names one; equal ones are run once.
 
-
-def identity_of(rendition: Rendition, config: DataConfig | None) -> Rendition:
-    """What tells whether two renditions are one for images of this configuration."""
+    Args:
+        reducer: Who rides.
+        rendition: One of those it names.
+        config: How images are prepared: some renditions of grey images are no change.
+    """
     other = rendition.same_as(config) if rendition.same_as and config else None
-    found = other or rendition
-    return found if found.mixes else found.on(1.0)
+    found = other.on(rendition.share) if other else rendition
+    forward = not issubclass(reducer, GradientReducer)
+    return PLAIN if forward and found.on(1.0) == PLAIN else found
 
 
 class Part:
@@ -102,6 +120,6 @@ def riders_of(
 ) -> list[tuple[Rendition, Rider]]:
     """What a reducer rides on: the rendition that is run, and the one that the reducer names."""
     return [
-        (identity_of(rendition, config), Rider(reducer, rendition, essential))
+        (stream_of(type(reducer), rendition, config), Rider(reducer, rendition, essential))
         for rendition in type(reducer).renditions
     ]

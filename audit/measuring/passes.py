@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,11 +20,10 @@ from audit.measuring._riders import (
     Part,
     Rider,
     Stream,
-    identity_of,
     parts_of,
     riders_of,
     slice_of,
-    used_by,
+    stream_of,
 )
 from audit.network.forward import stream_maps
 from audit.network.gradients import image_gradients
@@ -96,16 +96,14 @@ def planned_passes(entries: Iterable[MeasureEntry], config: DataConfig | None = 
             change.
     """
     entries = list(entries)
-    shares: dict[Rendition, float] = {PLAIN: 1.0}
-    gradients: dict[Rendition, float] = {}
+    forward, gradients = {PLAIN}, set[Rendition]()
     reducers = {reducer for entry in entries for reducer in entry.reducers}
     for reducer in reducers:
-        costs = gradients if issubclass(reducer, GradientReducer) else shares
-        for rendition in reducer.renditions:
-            identity = identity_of(rendition, config)
-            costs[identity] = max(costs.get(identity, 0.0), rendition.share)
+        streams = gradients if issubclass(reducer, GradientReducer) else forward
+        streams |= {stream_of(reducer, rendition, config) for rendition in reducer.renditions}
     own = sum(entry.passes for entry in entries) + sum(reducer.passes for reducer in reducers)
-    return sum(shares.values()) + GRADIENT_PASSES * sum(gradients.values()) + own
+    shared = math.fsum(stream.share for stream in forward)
+    return shared + GRADIENT_PASSES * math.fsum(stream.share for stream in gradients) + own
 
 
 class Passes:
@@ -164,8 +162,8 @@ class Passes:
         with contextlib.closing(self._network.stretches()) as stretches:
             for stretch in stretches:
                 for stream in self._streams:
-                    if stream.riders and len((used := used_by(stream.riders, stretch)).images):
-                        self._feed(stream, used)
+                    if stream.riders and len((part := stream.part_of(stretch)).images):
+                        self._feed(stream, part)
         for stream in self._streams:
             alteration = stream.alteration
             if stream.riders and alteration is not None:
@@ -211,9 +209,10 @@ class Passes:
         """One batch through the network, and to everyone who rides on this rendition."""
         backward = [r for r in stream.riders if isinstance(r.reducer, GradientReducer)]
         forward = [r for r in stream.riders if not isinstance(r.reducer, GradientReducer)]
-        for riders, hand_on in ((forward, self._activations), (backward, self._gradients)):
-            if riders and len((used := used_by(riders, batch)).images):
-                hand_on(riders, used)
+        if forward:
+            self._activations(forward, batch)
+        if backward:
+            self._gradients(backward, batch)
 
     def _activations(self, riders: Sequence[Rider], batch: Batch) -> None:
         """Feature maps, features and scores of one forward pass, to all who want some of them."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: memory format, the rule behind a batch size that is found automatically.
 TRACE_VERSION: Final = "4"
 
+#: Changes whenever what reducers are given would: which images go through the network together.
+PASSES_VERSION: Final = "1"
+
 #: Changes whenever a column of the unit table would.
 UNITS_VERSION: Final = "1"
 
@@ -199,6 +202,7 @@ class Subject:
         """All that decides a measure beside the measure itself."""
         return {
             **self.key,
+            "passes": PASSES_VERSION,
             "seed": self.seed,
             "init": self.init_digest,
             "class_order": list(self.head_classes),

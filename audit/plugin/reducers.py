@@ -84,7 +84,8 @@ class Rendition:
     Attributes:
         name: One word, such as "flip".
         share: Of the sample's images that are used, evenly spaced, in (0, 1]. A pass over a share
-            of the sample costs that share of a pass.
+            of the sample costs that share of a pass, and two shares of one rendition are two
+            passes; but all forward passes over the plain sample are one, over the whole of it.
         start: View → what alters the sample's batches; None leaves them as they are. Randomness
             comes from `view.generator`, drawn for the whole sample beforehand, so that neither
             batches nor share change what is drawn for an image.
