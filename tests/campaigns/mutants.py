@@ -53,7 +53,8 @@ AREAS = {
         (
             *("tests/unit/test_network_weights.py", "tests/unit/test_weights_choice.py"),
             *("tests/unit/test_weights_refusals.py", "tests/unit/test_weights_shards.py"),
-            *("tests/unit/test_fitting_names.py", "tests/unit/test_weights_cage.py"),
+            *("tests/unit/test_weights_answer.py", "tests/unit/test_weights_cage.py"),
+            "tests/unit/test_fitting_names.py",
             *("tests/faults/test_weights_odd.py", "tests/faults/test_loading_hostile.py"),
         ),
     ),
