@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from audit.errors import CheckpointError, ConfigError
+from audit.errors import AuditError, CheckpointError, ConfigError
 from audit.network.digests import files_digest, state_digest
 from audit.network.plain import plain
-from audit.network.weights import LOAD_ERRORS
 from audit.network.weights.folders import WHOLE, stem, weights_in
 from audit.network.weights.remote import place_digest, urls_matching
 from audit.plugin import ModelEntry
@@ -56,7 +56,8 @@ def settle_weights(
     digested.
 
     Raises:
-        CheckpointError: A file cannot be read, or the source cannot build the network.
+        CheckpointError: A file cannot be read.
+        Exception: Whatever the source's code raises; see `failing_alone`.
     """
     model, args = source.located(entry.model, entry.model_args, base)
     path = path or source.weights_file(model, args)
@@ -65,14 +66,26 @@ def settle_weights(
     files = source.reads(model, args)
     if files is not None:
         return Settled(None, files_digest(files), False)
+    return Settled(None, state_digest(plain(source.create(model, args, True))), True)
+
+
+@contextlib.contextmanager
+def failing_alone(model: str) -> Iterator[None]:
+    """Within it, whatever the code of a network or of its source raises costs one checkpoint.
+
+    Raises:
+        AuditError: As it was raised; a mistake in the configuration still ends the run.
+        CheckpointError: In place of any other exception.
+    """
     try:
-        digest = state_digest(plain(source.create(model, args, True)))
-    except LOAD_ERRORS as error:
+        yield
+    except AuditError:
+        raise
+    except Exception as error:
         raise CheckpointError(
-            f"model {entry.model!r} cannot be built with weights of its own: "
-            f"{type(error).__name__}: {' '.join(str(error).split())}"
+            f"model {model!r} cannot be prepared: {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
         ) from error
-    return Settled(None, digest, True)
 
 
 def expand_checkpoints(config: AuditConfig) -> list[Expanded]:

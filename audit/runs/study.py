@@ -23,7 +23,7 @@ from audit.plugin import MeasureEntry, ModelEntry
 from audit.plugin.discovery import plugin_digest
 from audit.plugin.registry import Registry, installed_with
 from audit.remote import Location, pretty
-from audit.runs.checkpoints import expand_checkpoints, settle_weights
+from audit.runs.checkpoints import expand_checkpoints, failing_alone, settle_weights
 from audit.runs.class_orders import ClassOrders, order_notes
 from audit.runs.config import AuditConfig, CheckpointConfig, EngineConfig, RunOptions
 from audit.runs.engines import check_engine_options
@@ -103,7 +103,8 @@ def resolve(config: AuditConfig, options: RunOptions, registry: Registry | None 
     subjects, refused = [], {}
     for name, entry, path in named:
         try:
-            subjects.append(planned.subject(name, entry, path, sources[entry.model]))
+            with failing_alone(entry.model):
+                subjects.append(planned.subject(name, entry, path, sources[entry.model]))
         except CheckpointError as error:
             refused[name] = bounded(str(error), MOST_IN_CELL)
     _check_trusted(options.trusted, subjects)

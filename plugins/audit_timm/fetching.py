@@ -129,7 +129,7 @@ def _fetched(reference: str, place: str, filename: str, cache: Any) -> Path | No
         raise _unreachable(reference, error) from error
     except EntryNotFoundError:
         return None
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # also what its HTTP client raises, which is no OSError
         raise _unreachable(reference, error) from error
 
 
@@ -144,15 +144,29 @@ def _downloaded(reference: str, url: str) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), said[1] if said else None, False)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise _unreachable(reference, error) from error
     return path
 
 
 def _unreachable(reference: str, error: Exception) -> CheckpointError:
-    """Weights that could not be fetched."""
+    """Weights that could not be fetched, and what to do about it."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if isinstance(error, GatedRepoError):
+        remedy = "accept its terms on the hub, and set HF_TOKEN to a token of yours"
+    elif isinstance(error, RepositoryNotFoundError):
+        remedy = "check the name; for a private repository set HF_TOKEN to a token that may read it"
+    elif isinstance(error, RevisionNotFoundError):
+        remedy = "check the commit"
+    else:
+        remedy = "connect to the network"
     return CheckpointError(
-        f"model {reference!r} needs its pretrained weights, which could not be fetched: "
-        f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}; connect to the "
-        "network, or give a file in weights"
+        f"model {reference!r} needs its pretrained weights, which could not be fetched: {said}; "
+        f"{remedy}, or give a file in weights"
     )

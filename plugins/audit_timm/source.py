@@ -104,13 +104,15 @@ def create(reference: str, args: Mapping[str, Any], pretrained: bool) -> torch.n
             f"timm cannot build {reference!r} with model_args {dict(args)}: "
             f"{type(error).__name__}: {error}"
         ) from error
-    except OSError as error:
+    except RuntimeError as error:
+        raise ConfigError(f"timm cannot build {reference!r}: {error}") from error
+    except Exception as error:
+        if not isinstance(error, OSError) and not reference.startswith(HUB_PREFIXES):
+            raise  # only the hub's HTTP client has errors that are no OSError
         raise CheckpointError(
             f"model {reference!r} needs its configuration, which could not be loaded: "
             f"{type(error).__name__}: {error}; connect to the network"
         ) from error
-    except RuntimeError as error:
-        raise ConfigError(f"timm cannot build {reference!r}: {error}") from error
     return module
 
 
