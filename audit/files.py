@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from audit.errors import ConfigError, StoreError
 
@@ -92,12 +92,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StoreError: It cannot be written; the message has the path, the bytes and the cause.
     """
+    with writing_atomically(path, len(content)) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing_atomically(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of another when the block ends well; else all stays as it was.
+
+    Args:
+        path: The file.
+        size: Bytes that will be written, where that is known, for the message.
+
+    Raises:
+        StoreError: It cannot be written; the message has the path, the bytes and the cause.
+    """
     temporary = path.with_name(f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -107,7 +122,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        raise unwritable(path, len(content), error) from error
+        raise unwritable(path, size, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -160,10 +175,11 @@ def refusals_typed() -> Iterator[None]:
         ) from error
 
 
-def unwritable(path: Path, size: int, error: OSError) -> StoreError:
+def unwritable(path: Path, size: int | None, error: OSError) -> StoreError:
     """The error for a file the system refuses to write."""
+    needed = "" if size is None else f" ({size} bytes)"
     return StoreError(
-        f"{path} cannot be written ({size} bytes): {error.strerror or error}; "
+        f"{path} cannot be written{needed}: {error.strerror or error}; "
         "free space there or choose another folder"
     )
 

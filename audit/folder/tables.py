@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +9,6 @@ from typing import Any, Final
 import pandas as pd
 
 from audit.errors import DataError
-from audit.files import write_atomically
 from audit.folder.table_forms import TableForm, read_table
 from audit.shown import MOST_IN_CELL, bounded, shown
 
@@ -95,14 +93,3 @@ def doubts_of(measures: pd.DataFrame) -> dict[str, str]:
     """Checkpoint → the kinds of doubt about it, joined by ";"; those without are left out."""
     rows = measures[(measures[DOUBT] != "") & measures[DOUBT].notna()]
     return dict(zip(rows["checkpoint"], rows[DOUBT], strict=True))
-
-
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet; equal tables give equal bytes.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    write_atomically(path, buffer.getvalue())

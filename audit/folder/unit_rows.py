@@ -1,16 +1,18 @@
-"""The unit table of an output folder, and the rows of it that are chosen."""
+"""The unit table of an output folder: written part by part, and the rows of it that are chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from audit.errors import DataError, unknown_name
-from audit.files import open_plain
+from audit.files import open_plain, writing_atomically
 from audit.folder.record import UNITS
 from audit.shown import unquoted
 
@@ -23,6 +25,10 @@ CHOICES: Final[Mapping[str, str]] = {
     "class_name": "class",
 }
 
+#: Columns that hold words, few and often.
+_WORDS: Final = ("checkpoint", "filtration", "layer", "class_name", "status")
+#: Rows of which a part of the file consists at least, but for the last: some 40 MB in memory.
+_ROWS_TOGETHER: Final = 500_000
 #: Columns that hold numbers.
 _NUMBERS: Final = ("unit", "effective_rate", "feature_entropy")
 #: What pandas and pyarrow raise over a file that is no table, or a crafted one.
@@ -50,8 +56,61 @@ def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
     return chosen_units(read_units(path), **chosen)
 
 
+def write_units(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write unit tables below each other as Parquet; equal tables give equal bytes.
+
+    They are taken one after another, so that memory does not grow with them. Words are categories,
+    which keeps the file small.
+
+    Args:
+        tables: Each with the columns of `audit.measuring.rows.unit_rows`; if there is none, the
+            file is removed.
+        path: The file.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    parts = _parts(tables)
+    first = next(parts, None)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return
+    with (
+        writing_atomically(path) as file,
+        pq.ParquetWriter(file, first.schema, compression="zstd") as writer,
+    ):
+        writer.write_table(first)
+        for part in parts:
+            writer.write_table(part.cast(first.schema))
+
+
+def _parts(tables: Iterable[pd.DataFrame]) -> Iterator[pa.Table]:
+    """Tables put together to parts of so many rows."""
+    waiting: list[pd.DataFrame] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _ROWS_TOGETHER:
+            yield _part(waiting)
+            waiting = []
+    if waiting:
+        yield _part(waiting)
+
+
+def _part(tables: list[pd.DataFrame]) -> pa.Table:
+    """One part; the numbers of its words have one type, however many there are."""
+    frame = pd.concat(tables, ignore_index=True)
+    for column in _WORDS:
+        frame[column] = frame[column].astype("str").astype("category")
+    part = pa.Table.from_pandas(frame, preserve_index=False)
+    for index, column in enumerate(part.schema.names):
+        if column in _WORDS:
+            words = part[column].cast(pa.dictionary(pa.int32(), pa.string()))
+            part = part.set_column(index, column, words)
+    return part
+
+
 def read_units(path: Path) -> pd.DataFrame:
-    """A unit table.
+    """A unit table; its words are categories in alphabetical order.
 
     Raises:
         DataError: It cannot be read, is no table, lacks a column, or has other than numbers where
@@ -70,6 +129,10 @@ def read_units(path: Path) -> pd.DataFrame:
             raise DataError(
                 f"{path} needs numbers in column {name!r}, found {table[name].dtype}; {_REMEDY}"
             )
+    for name in _WORDS:
+        if isinstance(table.get(name, pd.Series()).dtype, pd.CategoricalDtype):
+            words = sorted(table[name].cat.categories)
+            table[name] = table[name].cat.set_categories(words)
     return table
 
 

@@ -9,4 +9,5 @@
 - `class_order`: which output of a network's head means which class. `doubt`: whether a network
   looks untrained on its own training images, and why that may be.
 - `examples`: a few images beside the maps of a unit. `rows`: what is kept, and as rows of tables.
+  `unit_spool`: unit tables of many checkpoints, set down until they are written.
 """

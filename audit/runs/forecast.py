@@ -63,12 +63,14 @@ def forecast(config_path: Path, options: RunOptions) -> dict[str, Any]:
     """
     study = resolve(pipeline.read_config(config_path), options)
     notes = pipeline.check_held_out(study)
-    cached = pipeline.kept_rows(study)
+    cached = {
+        subject.name: entry.meta["facts"]["doubts"] for subject, entry in pipeline.kept_rows(study)
+    }
     pending = [subject for subject in study.subjects if subject.name not in cached]
     layouts, unreadable = _layouts(study, pending)
     tried, failed = _try(study, [s for s in pending if s.name in layouts], layouts)
     n_tried = len(tried) + len(failed)
-    doubts = {name: doubts for name, e in cached.items() if (doubts := e.meta["facts"]["doubts"])}
+    doubts = {name: found for name, found in cached.items() if found}
     if study.config.measures.on_doubt == "fail":
         failed |= {name: refusal_of(reasons) for name, reasons in doubts.items()}
     refused = {**study.refused, **unreadable, **failed}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -24,9 +23,11 @@ from audit.folder.record import (
     read_run,
     write_run,
 )
-from audit.folder.tables import ALL_MEASURES, DOUBT, measures_frame, write_parquet
+from audit.folder.tables import ALL_MEASURES, DOUBT, measures_frame
+from audit.folder.unit_rows import write_units
 from audit.measuring.rows import kept_tables
 from audit.measuring.task import Outcome
+from audit.measuring.unit_spool import UnitSpool
 from audit.measuring.view import Wanted
 from audit.runs.study import Study, describe
 
@@ -54,7 +55,7 @@ class MeasuredTables:
         self._study, self._planned = study, tuple(planned)
         self._filtrations = Wanted.by(study.measures).filtrations
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._units: dict[str, list[pd.DataFrame]] = {}
+        self._units = UnitSpool(study.store.root / "temporary")
         self._facts: dict[str, Mapping[str, Any]] = {}
         self._stopped: set[str] = set()
         self._unsaved = False
@@ -107,7 +108,7 @@ class MeasuredTables:
         ]
         kinds = ";".join(doubt["kind"] for doubt in doubts)
         self._rows[subject.name] = [row | {DOUBT: kinds} for row in numbers]
-        self._units[subject.name] = units
+        self._units.put(subject.name, units)
         self._facts[subject.name] = entry.meta["facts"]
         return ""
 
@@ -164,7 +165,7 @@ class MeasuredTables:
             for name in (ACCURACIES, CORRELATIONS, RANKING):
                 (folder / name).unlink(missing_ok=True)
         write_run(folder, record)
-        _write_units([unit for name in names for unit in self._units.get(name, ())], folder / UNITS)
+        write_units(self._units.tables(names), folder / UNITS)
         write_atomically(folder / MEASURES, content)
         self._unsaved = False
         return frame
@@ -187,14 +188,3 @@ def _failed_row(checkpoint: str, measure: str, version: str, reason: str) -> dic
         "reason": reason,
         "seconds": float("nan"),
     }
-
-
-def _write_units(units: Sequence[pd.DataFrame], path: Path) -> None:
-    """All unit tables below each other; words as categories, so that the file stays small."""
-    if not units:
-        path.unlink(missing_ok=True)
-        return
-    frame = pd.concat(units, ignore_index=True)
-    for column in ("checkpoint", "filtration", "layer", "class_name", "status"):
-        frame[column] = frame[column].astype("category")
-    write_parquet(frame, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,13 +139,13 @@ def measure(study: Study) -> pd.DataFrame:
         StoreError: The output folder or the store cannot be written.
     """
     make_writable(study.options.output)
-    found = kept_rows(study)
+    tables = MeasuredTables(study, _planned(study)[0])
+    found = set()
+    for subject, entry in kept_rows(study):
+        tables.add_kept(subject, entry)
+        found.add(subject.name)
     if len(found) < len(study.subjects):
         study.store.remove_leftovers()  # a run that computes nothing looks through no store
-    tables = MeasuredTables(study, _planned(study)[0])
-    for subject in study.subjects:
-        if subject.name in found:
-            tables.add_kept(subject, found[subject.name])
     try:
         _compute(study, [s for s in study.subjects if s.name not in found], tables)
     except BaseException:
@@ -154,12 +154,13 @@ def measure(study: Study) -> pd.DataFrame:
     return tables.write()
 
 
-def kept_rows(study: Study) -> dict[str, Entry]:
-    """Checkpoint → all its rows, where the store has them: one read for each that has."""
+def kept_rows(study: Study) -> Iterator[tuple[Subject, Entry]]:
+    """Each checkpoint of which the store has all rows, with them: one read for each that has."""
     planned, filtrations = _planned(study)
-    entries = study.store.get_many(s.row_key(planned, filtrations) for s in study.subjects)
-    named = zip(study.subjects, entries, strict=True)
-    return {subject.name: entry for subject, entry in named if entry is not None}
+    entries = study.store.each(s.row_key(planned, filtrations) for s in study.subjects)
+    for subject, entry in zip(study.subjects, entries, strict=True):
+        if entry is not None:
+            yield subject, entry
 
 
 def _planned(study: Study) -> tuple[tuple[Provided, ...], tuple[str, ...]]:

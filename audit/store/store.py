@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from audit.store._tier import Held, Name, Tier
 from audit.store.keys import group_of, key_digest
 
 _log = logging.getLogger("genaudit.store")
+
+#: Entries of a bucket that are fetched at a time where many are asked for one after another.
+_TOGETHER: Final = 32
 
 
 class Store:
@@ -166,6 +169,33 @@ class Store:
             entries = at_once(lambda name: self._fetched(bucket, name), asked)
             found |= zip(asked, entries, strict=True)
         return [found[name] for name in names]
+
+    def each(self, keys: Iterable[Mapping[str, Any]]) -> Iterator[Entry | None]:
+        """The entries of many keys, one after another, so that they need no room together.
+
+        A bucket is listed once, and asked for those alone that it holds, several at a time.
+
+        Raises:
+            StoreError: One exists and the system refuses to read it.
+        """
+        names = [_name(key) for key in keys]
+        bucket = self._bucket
+        if bucket is None:
+            yield from (self._verified(self._folder, name) for name in names)
+            return
+        held = self._folder.present(names)
+        there = set(bucket.likely([name for name in names if name.digest not in held]))
+        for start in range(0, len(names), _TOGETHER):
+            some = names[start : start + _TOGETHER]
+            found = {name: self._verified(self._folder, name) for name in some}
+            asked = [
+                name
+                for name in some
+                if found[name] is None and (name in there or name.digest in held)
+            ]
+            entries = at_once(lambda name: self._fetched(bucket, name), asked)
+            found |= zip(asked, entries, strict=True)
+            yield from (found[name] for name in some)
 
     def put(
         self,

@@ -18,7 +18,6 @@ from audit.folder.tables import (
     measures_frame,
     read_measures,
     wide_frame,
-    write_parquet,
 )
 
 NAMES = [
@@ -180,20 +179,10 @@ def test_csv_of_equal_tables_is_equal_bytes(tmp_path):
     ]
 
 
-def test_parquet_of_equal_tables_is_equal_bytes(tmp_path):
-    frame = measures_frame([row(name, "m", 0.5) for name in NAMES])
-    frame["status"] = frame["status"].astype("category")
-    write_parquet(frame, tmp_path / "0")
-    write_parquet(frame.copy(deep=True), tmp_path / "1")
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "0"), frame)
-
-
 def test_tables_that_cannot_be_written_say_where(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for write in (write_csv, write_parquet):
-        with pytest.raises(StoreError, match=r"file/t cannot be written \(\d+ bytes\): "):
-            write(measures_frame([]), tmp_path / "file" / "t")
+    with pytest.raises(StoreError, match=r"file/t cannot be written \(\d+ bytes\): "):
+        write_csv(measures_frame([]), tmp_path / "file" / "t")
 
 
 def refusal(path, columns=("checkpoint",)):

@@ -92,17 +92,32 @@ def test_local_tier_that_cannot_be_written_costs_requests_alone(
     assert caplog.messages[0].startswith(f"the local tier of {bucket.url}/cache keeps nothing: ")
 
 
-def test_get_many_lists_once_and_reads_what_is_there(bucket, monkeypatch, tmp_path):
+@pytest.mark.parametrize("many", [Store.get_many, Store.each])
+def test_many_are_listed_once_and_those_read_that_are_there(bucket, monkeypatch, tmp_path, many):
     filled(bucket)
     store = elsewhere(bucket, monkeypatch, tmp_path)
-    wanted = [*KEYS, *({"weights": "ab", "number": number} for number in range(10, 40))]
-    found = store.get_many(wanted)
+    wanted = [*KEYS, *({"weights": "ab", "number": number} for number in range(10, 80))]
+    found = list(many(store, wanted))
     assert [entry.meta["number"] for entry in found[:5]] == list(range(5))
-    assert found[5:] == [None] * 30
+    assert found[5:] == [None] * 70
     assert bucket.requests == {"list": 2, "get": 5}
     bucket.reset()
-    assert store.having(wanted) == [True] * 5 + [False] * 30
+    assert store.having(wanted) == [True] * 5 + [False] * 70
     assert bucket.requests == {"list": 2}
+
+
+def test_each_reads_a_bucket_no_further_than_is_asked(bucket, monkeypatch, tmp_path):
+    filled(bucket)
+    store = elsewhere(bucket, monkeypatch, tmp_path)
+    monkeypatch.setattr("audit.store.store._TOGETHER", 2)
+    each = store.each(KEYS)
+    assert next(each).meta == {"number": 0}
+    assert bucket.requests["get"] == 2
+    assert [entry.meta["number"] for entry in each] == [1, 2, 3, 4]
+    bucket.reset()
+    store.path(KEYS[3]).write_bytes(b"damaged")
+    assert [entry.meta["number"] for entry in store.each(KEYS)] == list(range(5))
+    assert bucket.requests["get"] == 1
 
 
 def test_get_many_asks_one_by_one_where_a_listing_would_be_longer(bucket, monkeypatch, tmp_path):

@@ -1,0 +1,126 @@
+"""Unit tables are written part by part, and read as one table."""
+
+import resource
+import signal
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from audit.errors import StoreError
+from audit.folder import unit_rows
+from audit.folder.unit_rows import read_units, write_units
+from audit.measuring.unit_spool import UnitSpool
+
+WORDS = ["checkpoint", "filtration", "layer", "class_name", "status"]
+
+
+def table(checkpoint, n=6, layers=("b", "a"), statuses=("ok", "dead")):
+    """A unit table as it comes out of the store: words as categories of their own order."""
+    rng = np.random.default_rng(n)
+    numbers = np.arange(n)
+    return pd.DataFrame(
+        {
+            "checkpoint": checkpoint,
+            "filtration": "cubical",
+            "layer": pd.Categorical.from_codes(numbers % len(layers), list(layers)),
+            "unit": numbers.astype(np.int32),
+            "class_name": pd.Categorical.from_codes(numbers % 2, ["z", "ä"]),
+            "n_images": np.full(n, 5, np.int32),
+            "effective_rate": rng.random(n),
+            "birth_entropy": np.where(numbers % 3, rng.random(n), np.nan),
+            "feature_entropy": rng.random(n),
+            "status": pd.Categorical.from_codes(numbers % len(statuses), list(statuses)),
+        }
+    )
+
+
+def plain(frame):
+    """Words as text."""
+    return frame.astype(dict.fromkeys(WORDS, "str")).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("together", [1, 7, 10**6])
+def test_tables_come_back_below_each_other(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(unit_rows, "_ROWS_TOGETHER", together)
+    tables = [
+        table("two", 6),
+        table("one", 4, layers=("c",), statuses=("never_born",)),
+        table("three", 1),
+        table("four", 300, layers=[f"layer {number}" for number in range(290)]),
+    ]
+    write_units(iter(tables), tmp_path / "units")
+    expected = plain(pd.concat([plain(one) for one in tables]))
+    found = read_units(tmp_path / "units")
+    pd.testing.assert_frame_equal(plain(found), expected)
+    for column in WORDS:
+        assert isinstance(found[column].dtype, pd.CategoricalDtype)
+        assert list(found[column].cat.categories) == sorted(set(expected[column]))
+    numbers = pq.ParquetFile(tmp_path / "units").metadata.num_row_groups
+    assert numbers == {1: 4, 7: 2, 10**6: 1}[together]
+
+
+def test_equal_tables_give_equal_bytes(tmp_path):
+    for name in "ab":
+        write_units((table(str(number)) for number in range(20)), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_table_is_no_file(tmp_path):
+    write_units([table("one")], tmp_path / "units")
+    write_units([], tmp_path / "units")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_fails_on_the_way_leaves_the_old_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(unit_rows, "_ROWS_TOGETHER", 1)
+    write_units([table("one")], tmp_path / "units")
+    before = (tmp_path / "units").read_bytes()
+
+    def tables():
+        yield table("two")
+        yield table("three")
+        raise StoreError("on purpose")
+
+    with pytest.raises(StoreError, match="on purpose"):
+        write_units(tables(), tmp_path / "units")
+    assert (tmp_path / "units").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["units"]
+
+
+def test_a_table_that_cannot_be_written_says_where(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"file/units cannot be written: .*choose another folder"):
+        write_units([table("one")], tmp_path / "file" / "units")
+
+
+def test_a_file_that_may_not_grow_is_a_sentence(tmp_path, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(unit_rows, "_ROWS_TOGETHER", 1)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"units cannot be written: File too large; free"):
+            write_units((table(str(n), 50) for n in range(20)), tmp_path / "units")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spooled_tables_come_back_in_the_order_asked_for(tmp_path):
+    spool = UnitSpool(tmp_path / "spool")
+    given = {name: [table(name, n), table(name, n + 1)] for n, name in enumerate("abc", 3)}
+    for name, tables in given.items():
+        spool.put(name, tables)
+    spool.put("none", [])
+    found = list(spool.tables(["c", "unknown", "none", "a"]))
+    assert len(found) == 4
+    for one, expected in zip(found, [*given["c"], *given["a"]], strict=True):
+        pd.testing.assert_frame_equal(plain(one), plain(expected))
+        assert list(one.dtypes.astype(str)) == list(expected.dtypes.astype(str))
+    spool.put("a", [table("a", 9)])
+    (again,) = spool.tables(["a"])
+    assert len(again) == 9
+    assert list((tmp_path / "spool").iterdir()) == []
