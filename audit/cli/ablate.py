@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.cli.options import as_json, network_chosen, network_options
+from audit.notations import json_of
 
 if TYPE_CHECKING:
     from audit.units.cumulative import CumulativeAblation
@@ -155,7 +155,7 @@ def _dataset(name: str | None, dataset_args: str) -> dict[str, Any]:
     if name is None:
         raise click.UsageError("say which training set: --dataset NAME or --config audit.toml")
     try:
-        options = json.loads(dataset_args)
+        options = json_of(dataset_args)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     if not isinstance(options, dict):

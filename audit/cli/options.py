@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from audit.notations import json_of, toml_of
 
 if TYPE_CHECKING:
     from audit.runs.config import RunOptions
@@ -60,7 +60,7 @@ def _settings(
             raise click.BadParameter(f"{text!r} is not KEY=VALUE, KEY an option of the engine.")
         found[key] = value
         with contextlib.suppress(ValueError):
-            found[key] = tomllib.loads(f"value = {value}")["value"]
+            found[key] = toml_of(f"value = {value}")["value"]
     return found
 
 
@@ -199,7 +199,7 @@ def network_chosen(size: str | None, model_args: str) -> dict[str, Any]:
         click.BadParameter: What is given is no JSON object, or no three numbers.
     """
     try:
-        args = json.loads(model_args)
+        args = json_of(model_args)
         shape = [int(number) for number in size.split(",")] if size else None
     except ValueError as error:
         raise click.BadParameter(str(error)) from error

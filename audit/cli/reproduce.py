@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from audit.cli.options import (
     network_chosen,
     network_options,
 )
+from audit.notations import json_of
 
 if TYPE_CHECKING:
     from audit.reproduction.case import Case
@@ -168,7 +168,7 @@ def _option(text: str) -> tuple[str, Any]:
     if not equals:
         raise click.BadParameter(f"--data-option needs KEY=VALUE; found {text!r}")
     try:
-        return key, json.loads(value)
+        return key, json_of(value)
     except ValueError:
         return key, value
 

@@ -81,8 +81,13 @@ def _parse(path: Path, text: Sequence[str]) -> pd.DataFrame:
             _check_ends(path, len(header))
     for column, kind in frame.dtypes.items():
         if not is_numeric_dtype(kind):
-            frame[column] = frame[column].map(undefused, na_action="ignore")
+            frame[column] = frame[column].map(_undefused, na_action="ignore")
     return frame.rename(columns=undefused)
+
+
+def _undefused(value: Any) -> Any:
+    """A cell as it was before it was written; a column may hold endless integers beside text."""
+    return undefused(value) if isinstance(value, str) else value
 
 
 def _cell(value: Any) -> Any:

@@ -15,6 +15,7 @@ import pydantic
 
 from audit.errors import DataError
 from audit.files import plain_text
+from audit.notations import json_of
 from audit.shown import bounded, one_line
 
 #: Lists and objects within each other; whoever writes or draws what was read recurses as deep.
@@ -50,10 +51,7 @@ def read_json(path: Path, most: int) -> Any:
         OSError: It cannot be read, is no plain file, or is larger.
         ValueError: It is no JSON in UTF-8, or is nested deeper than `MOST_DEEP`.
     """
-    try:
-        content = json.loads(plain_text(path, most))
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
+    content = json_of(plain_text(path, most))
     _check_depth(content)
     return content
 

@@ -97,7 +97,7 @@ def run_of_arguments(folder: Path, dataset: Any = None) -> TrainingRun:
         ) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    except (ValueError, yaml.YAMLError) as error:  # whose messages quote the file
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # whose messages quote the file
         raise ConfigError(f"{path} cannot be read: it is not valid YAML in UTF-8") from error
     if not isinstance(known, Mapping) or not isinstance(known.get("model"), str):
         raise ConfigError(f"{path} must name the model, as timm's train.py writes it")

@@ -27,8 +27,10 @@ DATASET, NATURAL, PLAIN, CHECKPOINT = "dataset", "natural", "plain", "checkpoint
 ORDER_WORDS: Final = (DATASET, NATURAL, PLAIN, CHECKPOINT)
 
 _MOST_NAMED: Final = 10
+#: Of a number in a name that count for its place: Python reads no integer without end.
+_MOST_DIGITS: Final = 4000
 _DIGITS: Final = re.compile(r"(\d+)")
-_INDEXED: Final = re.compile(r"(.*[^\s,;])[\s,;]+(\d+)")
+_INDEXED: Final = re.compile(r"(.*[^\s,;])[\s,;]+(\d{1,9})")
 
 
 def natural_order(names: Sequence[str]) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ def natural_order(names: Sequence[str]) -> tuple[str, ...]:
 
     def key(name: str) -> tuple[list[Any], str]:
         parts = _DIGITS.split(name.lower())
-        return [int(part) if part.isdecimal() else part for part in parts], name
+        return [int(part[:_MOST_DIGITS]) if part.isdecimal() else part for part in parts], name
 
     return tuple(sorted(names, key=key))
 

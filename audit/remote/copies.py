@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from audit.errors import RemoteError, StoreError
 from audit.files import machine_folder, unwritable, write_atomically
+from audit.notations import json_of
 from audit.remote.systems import Listed, System
 from audit.remote.urls import base_name, pretty
 
@@ -83,7 +84,7 @@ def copy_of(
     memory = copies_folder() / "versions" / f"{_digest(url, found.version, found.n_bytes)}.json"
     if found.version:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            digest = str(json.loads(memory.read_bytes())["digest"])
+            digest = str(json_of(memory.read_bytes())["digest"])
             path = copied(url, digest)
             if path is not None and found.n_bytes in (None, path.stat().st_size):
                 return Copied(path, digest)

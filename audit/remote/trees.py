@@ -14,6 +14,7 @@ from typing import Final
 
 from audit.errors import RemoteError
 from audit.files import machine_folder, write_atomically
+from audit.notations import json_of
 from audit.remote.copies import MAX_BYTES, copy_to, fetch_many
 from audit.remote.systems import Listed, System
 from audit.remote.urls import pretty
@@ -77,7 +78,7 @@ def _relative(system: System, file: Listed) -> str:
 def _versions(root: Path) -> dict[str, str]:
     """What was fetched before: relative path → version."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((root / "versions.json").read_bytes())
+        found = json_of((root / "versions.json").read_bytes())
         if isinstance(found, dict):
             return found
     return {}

@@ -19,7 +19,6 @@ A form is one TOML file, shipped with the package or a person's own:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import ConfigError, unknown_name
+from audit.notations import toml_of
 from audit.zoo.recipes import Recipe
 
 #: How one network of a seed is trained. "regular": augmented and decayed; "unaugmented": decayed
@@ -187,13 +187,13 @@ def read_form(name_or_path: str | Path) -> Form:
 
 def _parse(text: str, name: str, where: str, base: Path) -> Form:
     try:
-        form = Form.model_validate({**tomllib.loads(text), "name": name})
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not TOML: {error}") from error
+        form = Form.model_validate({**toml_of(text), "name": name})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "the file"
         raise ConfigError(f"{where}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise ConfigError(f"{where} is not TOML: {error}") from error
     sources = [
         source.model_copy(
             update={

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from audit.errors import AuditError, ConfigError, UnavailableError, unknown_name
 from audit.files import write_atomically
+from audit.notations import json_of
 from audit.plugin.registry import installed
 from audit.reproduction import figures
 from audit.reproduction.case import Case
@@ -210,7 +211,7 @@ def _record_file(question: Question, folder: Path) -> Path:
 def _kept(question: Question, file: Path) -> Record | None:
     """The record of an earlier call, if it is of the same claim and case."""
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json_of(file.read_text("utf-8"))
         if content["about"] == _about(question):
             return Record.from_json(content["record"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -19,6 +19,7 @@ from audit.files import write_atomically
 from audit.network.forward import stream_maps
 from audit.network.layers import LayerSpec, choose_layers
 from audit.network.scores import class_scores
+from audit.notations import json_of
 from audit.plugin.registry import installed
 from audit.reproduction.case import ACTIVATIONS, FILTRATION, Case, Cell, settle
 from audit.reproduction.course import Course, Epoch, observed
@@ -68,10 +69,10 @@ class TrainingJob:
     def is_done(self) -> bool:
         """Whether the network and its course are there, whole and of this recipe."""
         try:
-            known = json.loads(self.course_file.read_text("utf-8"))
-        except (OSError, ValueError):
+            known = json_of(self.course_file.read_text("utf-8"))
+            return known["about"] == self._about and is_trained(self.task)
+        except (OSError, ValueError, KeyError, TypeError):
             return False
-        return known["about"] == self._about and is_trained(self.task)
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class TrainingJob:
 
     def course(self) -> Course:
         """The course that was kept."""
-        return Course.from_json(json.loads(self.course_file.read_text("utf-8"))["course"])
+        return Course.from_json(json_of(self.course_file.read_text("utf-8"))["course"])
 
     def keep(self, course: Course) -> None:
         """Keep a course."""

@@ -6,7 +6,6 @@ import datetime
 import math
 import os
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from audit.errors import ConfigError, unknown_name
 from audit.files import machine_folder
 from audit.folder.run_form import LARGEST_SEED
 from audit.network.weights import Which
+from audit.notations import toml_of
 from audit.processors import default_threads
 from audit.remote import Location, is_url, location
 from audit.shown import bounded, unquoted
@@ -346,7 +346,7 @@ class AuditConfig(_Strict):
             ConfigError: It cannot be read, is not TOML, or does not fit; the message says where.
         """
         try:
-            content = tomllib.loads(path.read_text("utf-8-sig"))
+            content = toml_of(path.read_text("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise ConfigError(
                 f"configuration {path} must be text in UTF-8; byte {error.start} is none"
@@ -357,7 +357,7 @@ class AuditConfig(_Strict):
                 f"configuration {path} cannot be read: {error.strerror or error}; "
                 "`genaudit demo` writes an example"
             ) from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConfigError(
                 f"configuration {path} is not valid TOML: {unquoted(error)}"
             ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from audit.measuring.view import Wanted
 from audit.network.plain import plain
 from audit.network.threads import all_of_float32, one_math_thread
 from audit.network.weights.remote import place_digest, weights_place
+from audit.notations import json_of
 from audit.plugin import DataConfig, DatasetEntry, ImageSplit, ModelEntry, hookimpl
 from audit.plugin.registry import Registry, installed
 from audit.remote import Location
@@ -220,7 +220,7 @@ def checkpoint_config(
     path = Path(checkpoint)
     recipe = path.with_suffix(".json")
     try:
-        known = json.loads(recipe.read_text("utf-8"))
+        known = json_of(recipe.read_text("utf-8"))
         return CheckpointConfig(
             model=known["recipe"]["model"], model_args=known["model_args"], weights=str(path)
         )

@@ -7,7 +7,6 @@ on both splits. A recipe whose two files are there and match is not trained agai
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,6 +16,7 @@ import pandas as pd
 from audit.errors import CheckpointError
 from audit.folder.csv_files import write_csv
 from audit.network.weights import file_digest
+from audit.notations import json_of
 from audit.plugin.discovery import named_plugins
 
 #: Changes whenever the same recipe would train another network.
@@ -133,18 +133,18 @@ def is_trained(task: TrainTask) -> bool:
     """Whether both files of a recipe are there, whole and of this recipe."""
     weights, recipe_file = files_of(task)
     try:
-        known = json.loads(recipe_file.read_text("utf-8"))
+        known = json_of(recipe_file.read_text("utf-8"))
         return bool(
             known["recipe"] == recipe_json(task.recipe)
             and known["weights_sha256"] == file_digest(weights)
         )
-    except (OSError, ValueError, KeyError, CheckpointError):
+    except (OSError, ValueError, KeyError, TypeError, CheckpointError):
         return False
 
 
 def known_of(task: TrainTask) -> dict[str, Any]:
     """What the file beside a trained checkpoint says."""
-    return dict(json.loads(files_of(task)[1].read_text("utf-8")))
+    return dict(json_of(files_of(task)[1].read_text("utf-8")))
 
 
 def held_out_table(tasks: Sequence[TrainTask], path: Path) -> pd.DataFrame:

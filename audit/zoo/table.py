@@ -19,6 +19,7 @@ import pandas as pd
 from audit.errors import DataError, StoreError
 from audit.files import write_atomically
 from audit.folder.csv_files import read_csv
+from audit.notations import json_of
 
 #: What the networks were audited against: the labels they were trained on, or clean ones.
 Labels = Literal["as_trained", "clean"]
@@ -105,7 +106,7 @@ def read_zoo_table(path: Path) -> ZooTable:
     table = read_csv(path, "zoo", ("checkpoint", "labels", "family", "held_out_accuracy"))
     beside = path.with_suffix(".json")
     try:
-        about = json.loads(beside.read_text("utf-8"))
+        about = json_of(beside.read_text("utf-8"))
     except OSError as error:
         raise StoreError(f"{beside} cannot be read: {error.strerror or error}") from error
     except ValueError as error:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -33,6 +32,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import ConfigError, unknown_name
+from audit.notations import toml_of
 from audit.shown import unquoted
 from audit.zoo.recipes import Axis, Recipe
 
@@ -198,8 +198,8 @@ def read_task(name_or_path: str | Path) -> Task:
 
 def _parse(text: str, name: str, where: str, base: Path) -> Task:
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        content = toml_of(text)
+    except ValueError as error:
         raise ConfigError(f"{where} is not TOML: {unquoted(error)}") from error
     for section in ("dataset", "held_out"):
         if isinstance(content.get(section), dict):

@@ -31,7 +31,7 @@ def numbered_labels(
         DataError: A label is negative, or names no class.
     """
     texts = [str(label) for label in given]
-    whole = all(re.fullmatch(r"[+-]?\d+", text) for text in texts)
+    whole = all(re.fullmatch(r"[+-]?\d{1,18}", text) for text in texts)
     if class_names is not None and not (whole and not set(texts) <= set(class_names)):
         position = {name: at for at, name in enumerate(class_names)}
         unknown = sorted(set(texts) - set(position))

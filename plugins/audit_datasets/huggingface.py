@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import glob
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ import numpy as np
 
 from audit.data.split_guard import looks_held_out, refuse_held_out, refuse_held_out_folder
 from audit.errors import ConfigError, DataError, quoted
+from audit.notations import json_of
 from audit.plugin import DatasetEntry, ImageSplit, Split
 from audit_datasets._in_memory import BytesSplit, numbered
 from audit_datasets._labels import class_names_option, numbered_labels
@@ -201,7 +201,7 @@ def _from_parquet(files: Sequence[Path], options: Mapping[str, Any]) -> ImageSpl
 def _names_in_schema(metadata: Mapping[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
     """The names of a `ClassLabel` as `datasets` writes them into a file's schema, or None."""
     try:
-        content = json.loads((metadata or {})[b"huggingface"])
+        content = json_of((metadata or {})[b"huggingface"])
         names = content["info"]["features"][label]["names"]
     except (KeyError, ValueError, TypeError):
         return None

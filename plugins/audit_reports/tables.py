@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+from audit.notations import json_of
 from audit.plugin import AuditResult
 from audit.plugin.names import split_names as names_in
 from audit.plugin.parts import owner_of
@@ -205,7 +205,12 @@ def failed_checkpoints(measures: pd.DataFrame) -> dict[str, str]:
 def natural_key(text: str) -> list[tuple[int, int, str]]:
     """Sorts `layer_2` before `layer_10`."""
     parts = re.split(r"(\d+)", text)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+    # a part of more digits than Python reads as an integer is a word like any other
+    return [
+        (0, int(part), "") if part.isdecimal() and len(part) < 4000 else (1, 0, part)
+        for part in parts
+        if part
+    ]
 
 
 def split_names(text: Any, known: frozenset[str]) -> list[str]:
@@ -227,7 +232,7 @@ def split_names(text: Any, known: frozenset[str]) -> list[str]:
         return [text.strip()]
     if text.lstrip().startswith("["):
         try:
-            return [str(item) for item in json.loads(text)]
+            return [str(item) for item in json_of(text)]
         except ValueError:
             pass
     for separator in (";", "|", ",", " "):

@@ -6,7 +6,6 @@ in its place. The file is read as any weights are, and fits as a whole or not at
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlparse
 
 from audit.errors import CheckpointError, ConfigError
 from audit.files import plain_bytes
+from audit.notations import json_of
 from audit_timm.pretrained import SAFE_NAMES, SOURCE_KEYS, chosen
 from audit_timm.source import CONFIGURATIONS, FOLDER_PREFIX, HUB_PREFIXES, check_reference
 
@@ -67,10 +67,10 @@ def _of_repository(reference: str, place: str, cache: Any) -> Path:
     """The weights of a model on the hub, as its configuration names them."""
     config = _fetched(reference, place, "config.json", cache)
     try:
-        content = json.loads(plain_bytes(config)) if config is not None else {}
+        content = json_of(plain_bytes(config)) if config is not None else {}
         about = content.get("pretrained_cfg", content)
         name = about.get("hf_hub_filename")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"model {reference!r} has a config.json that cannot be read: {error}"
         ) from error

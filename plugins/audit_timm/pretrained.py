@@ -6,13 +6,13 @@ Wherever this cannot tell for certain which those are, it says so. `fetching` ge
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from audit.files import plain_bytes
+from audit.notations import json_of
 from audit_timm.source import FOLDER_PREFIX, HUB_PREFIXES
 
 #: Keys of timm's `pretrained_cfg` that say where weights come from.
@@ -93,7 +93,7 @@ def _in_pinned_repository(place: str, cache: Any) -> list[Path] | None:
     if not isinstance(config, Path):
         return None
     try:
-        content = json.loads(plain_bytes(config))
+        content = json_of(plain_bytes(config))
         about = content.get("pretrained_cfg", content)
         weights = _cached_weights(place, about.get("hf_hub_filename"), cache)
     except (OSError, ValueError, AttributeError):

@@ -93,10 +93,11 @@ def opened_shard(path: Path, index: Path) -> Iterator[IO[bytes]]:
         raise CheckpointError(
             f"checkpoint {index} needs the shard {path.name}, which cannot be read: {error}"
         ) from error
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise _link(path, index, "no plain file")
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise _link(path, index, "no plain file")
         if about.st_nlink > 1:
             raise _link(path, index, f"a hard link ({about.st_nlink} names)")
         check_size(about.st_size, path)
