@@ -106,7 +106,7 @@ def copy_to(system: System, found: Listed, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            system.attempt("get", lambda: system.files.get_file(found.path, str(aside)))
+            system.fetch(found.path, aside)
             _check_fetched(system, found, aside)
             aside.replace(path)
         except FileNotFoundError as error:

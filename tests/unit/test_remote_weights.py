@@ -130,7 +130,7 @@ def test_an_index_brings_its_shards(bucket, weights, tmp_path):
     assert digest == content_digest(local)
     read = read_weights(on_this_machine(url, digest), digest)
     assert read.state_dict["weight"].tolist() == list(range(6))
-    bucket.client.delete_object(Bucket=bucket.name, Key=f"zoo/{shard.name}")
+    bucket.remove(f"zoo/{shard.name}")
     bucket.put(f"zoo/{local.name}", local.read_bytes() + b" ")
     with pytest.raises(CheckpointError) as caught:
         place_digest(url)
