@@ -27,7 +27,8 @@ def lasting(error: Exception) -> str:
             "GOOGLE_APPLICATION_CREDENTIALS"
         )
     odd = isinstance(error, ValueError | TypeError | NotImplementedError) or "Validation" in name
-    if odd or (status in range(400, 500) and status not in _PASSING_STATUSES):
+    refused = status in range(300, 500) and status not in _PASSING_STATUSES
+    if odd or refused or name == "TooManyRedirects":
         return f"it cannot be used ({words(error)}); check the address"
     return ""
 
@@ -42,5 +43,6 @@ def _status(error: Exception) -> int:
     """The status of HTTP that an error tells of, or 0."""
     if isinstance(error, OSError) and str(error).startswith("Forbidden: "):  # as gcsfs says it
         return 403
-    told = str(getattr(error, "status", None) or getattr(error, "code", None))
+    name = "status" if hasattr(error, "status") else "code"  # of aiohttp, and of gcsfs
+    told = str(getattr(error, name, None))
     return int(told) if told.isdecimal() else 0

@@ -65,6 +65,18 @@ def is_google(files: Any) -> bool:
     return "gs" in _protocols(files)
 
 
+def watch(files: Any, named: str, most: int, said: bool) -> dict[str, Any]:
+    """Options of `get_file` by which what comes is watched; see `Watch`."""
+    if "hf" in _protocols(files):  # has ways of its own, and looks after sizes itself
+        return {}
+    from audit.remote._watch import Watch
+
+    options: dict[str, Any] = {"callback": Watch(named, most, said)}
+    if is_google(files):  # which else asks for the size first
+        options["headers"] = {}
+    return options
+
+
 def find_below(files: Any, folder: str, prefix: str) -> Mapping[str, Any]:
     """Every object of a bucket below a folder, or a bucket, whose path in it begins with a prefix.
 
@@ -94,6 +106,18 @@ def _any(url: str, options: Mapping[str, Any] = types.MappingProxyType({})) -> t
 
 def _fresh(url: str) -> tuple[Any, str]:
     return _any(url, _FRESH)
+
+
+def _anybodys(url: str) -> tuple[Any, str]:
+    """The web: the file system is made once in a process, since its connections are kept."""
+    return _web_files(os.getpid()), url
+
+
+@functools.cache
+def _web_files(process: int) -> Any:
+    from audit.remote._web import web
+
+    return web()
 
 
 def _amazon(url: str) -> tuple[Any, str]:
@@ -145,5 +169,6 @@ def _signed_in(make: Callable[..., Any]) -> Any:
 _OPENERS: Final[Mapping[str, Callable[[str], tuple[Any, str]]]] = {
     **dict.fromkeys(("s3", "s3a"), _amazon),
     **dict.fromkeys(("gs", "gcs"), _google),
-    **dict.fromkeys(("hf", "http", "https"), _fresh),
+    **dict.fromkeys(("http", "https"), _anybodys),
+    "hf": _fresh,
 }

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from audit.errors import RemoteError
 from audit.remote._faults import lasting, words
-from audit.remote._opening import find_below, is_bucket, is_google, open_url
+from audit.remote._opening import find_below, is_bucket, open_url, watch
 from audit.remote.urls import pretty
 
 Result = TypeVar("Result")
@@ -86,16 +86,26 @@ class System:
         self._count("bytes_read", len(content))
         return content
 
-    def fetch(self, path: str, here: Path) -> None:
+    def fetch(self, file: Listed, here: Path, named: str, most: int) -> None:
         """A whole object as a file on this machine.
+
+        Args:
+            file: The object.
+            here: Where to write it.
+            named: What to call it in messages.
+            most: Bytes that it may have, where its size is not known.
 
         Raises:
             FileNotFoundError: There is none.
-            RemoteError: It cannot be read.
+            RemoteError: It cannot be read, has more bytes than it may, or comes too slowly.
         """
-        # gcsfs asks for an object's size before it, unless it is given headers
-        plain: dict[str, Any] = {"headers": {}} if is_google(self.files) else {}
-        self.attempt("get", lambda: self.files.get_file(path, str(here), **plain))
+
+        def get() -> None:
+            n_bytes, said = (most, False) if file.n_bytes is None else (file.n_bytes, True)
+            watched = watch(self.files, named, n_bytes, said)
+            self.files.get_file(file.path, str(here), **watched)
+
+        self.attempt("get", get)
 
     def write(self, path: str, content: bytes) -> None:
         """Put a whole object in its place, in one request where it is not huge.
@@ -199,7 +209,7 @@ class System:
                 result = call()
                 self._opening_seconds = 0.0
                 return result
-            except FileNotFoundError:
+            except (FileNotFoundError, RemoteError):
                 raise
             except Exception as error:
                 if why := lasting(error):

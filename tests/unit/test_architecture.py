@@ -36,7 +36,7 @@ OWNERS = {
     "llvmlite": {"audit/topology/_kernels/vectors.py"},
     "timm": {"plugins/audit_timm/", "plugins/audit_datasets/timm_factory.py"},
     "click": {"audit/cli/"},
-    "fsspec": {"audit/remote/_opening.py"},
+    "fsspec": {"audit/remote/"},
     "imagehash": {"audit/data/duplicates.py"},
     "sklearn": {
         *("audit/correlation/", "audit/ranking/", "audit/statistics/"),

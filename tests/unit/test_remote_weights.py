@@ -160,6 +160,14 @@ def test_a_url_that_names_nothing_says_so(bucket):
     )
 
 
+def test_the_keys_of_a_stranger_lead_nowhere_else(bucket, weights, tmp_path):
+    bucket.put("zoo/..%2F..%2F..%2Fout.safetensors", weights.read_bytes())
+    [(_, _, url)] = expand_checkpoints(config_of(f"{bucket.url}/zoo/*.safetensors", tmp_path))
+    here = on_this_machine(url, place_digest(url))
+    assert here.resolve().is_relative_to((tmp_path / "local" / "copies").resolve())
+    assert list(tmp_path.rglob("out.safetensors")) == []
+
+
 def test_messages_name_the_url_and_not_its_copy(bucket):
     bucket.put("a.pt", b"nothing of the kind")
     url = f"{bucket.url}/a.pt"
