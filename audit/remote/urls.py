@@ -111,7 +111,8 @@ def _shown(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url
-    rest = re.split("[?#]" if is_web(url) else "[?]", rest, maxsplit=1)[0]
+    start, _, query = rest.partition("?")
+    rest = re.split("[?#]", rest, maxsplit=1)[0] if is_web(url) else start if "=" in query else rest
     host, slash, path = rest.partition("/")
     if "@" in path and not _HOST.fullmatch(host.rpartition("@")[2]):
         path = path.rpartition("@")[2]  # a password with a slash in it

@@ -3,6 +3,7 @@
 import pytest
 
 from audit.remote.urls import base_name, pretty
+from audit.runs.training_set import plain_words
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,15 @@ def test_long_base_names_are_cut_and_told_apart():
         ("https://me:secret@[::1]:80/x?a", "https://[::1]:80/x"),
         ("zip://a.pt::https://me:secret@host/x.zip?sig=secret", "zip://a.pt::https://host/x.zip"),
         ("s3://bucket/a@b.pt", "s3://bucket/a@b.pt"),
+        ("s3://bucket/a-?.pt", "s3://bucket/a-?.pt"),
+        ("s3://bucket/a.pt?versionId=1", "s3://bucket/a.pt"),
         ("a folder/b", "a folder/b"),
     ],
 )
 def test_what_is_shown_has_no_secrets(url, shown):
     assert pretty(url) == shown
+
+
+def test_records_have_urls_without_secrets():
+    given = {"checkpoints": [{"weights": "https://me:secret@host/a.pt?sig=secret"}], "n": 1}
+    assert plain_words(given) == {"checkpoints": [{"weights": "https://host/a.pt"}], "n": 1}
