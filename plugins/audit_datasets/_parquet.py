@@ -9,12 +9,9 @@ from typing import Any, Final
 
 from audit.data.split_guard import looks_held_out
 from audit.errors import DataError, quoted
+from audit.parquet import checked_metadata
 
-#: Rows of all files. A run of equal labels takes no room in a file, but some in memory.
-MOST_ROWS: Final = 50_000_000
-#: What a column of one row group may unpack to: so much, and so many times the file.
-FREE_BYTES: Final = 256 << 20
-MOST_TIMES: Final = 50
+#: Characters of the name of a class.
 LONGEST_LABEL: Final = 4096
 
 
@@ -55,35 +52,9 @@ def open_parquet(path: Path, repeated: Sequence[str]) -> Any:
     """
     from pyarrow import parquet
 
-    metadata = parquet.read_metadata(path)
+    metadata = checked_metadata(path)
     known = {metadata.schema.column(place).path for place in range(metadata.num_columns)}
-    most = FREE_BYTES + MOST_TIMES * path.stat().st_size
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if column.total_uncompressed_size > most:
-                raise DataError(
-                    f"{path}: column {column.path_in_schema!r} unpacks to "
-                    f"{column.total_uncompressed_size} bytes in one row group, more than the limit "
-                    f"of {most} for a file of this size; write it with smaller row groups, or "
-                    "images that are compressed themselves"
-                )
     return parquet.ParquetFile(path, read_dictionary=sorted(known.intersection(repeated)))
-
-
-def check_rows(tables: Sequence[Any], files: Sequence[Path]) -> None:
-    """Refuse more rows than labels can be kept of.
-
-    Raises:
-        DataError: There are more.
-    """
-    n_rows = sum(table.metadata.num_rows for table in tables)
-    if n_rows > MOST_ROWS:
-        raise DataError(
-            f"{files[0]} and what belongs to it hold {n_rows} rows, more than the limit of "
-            f"{MOST_ROWS}; give a part of them"
-        )
 
 
 def labels_of(column: Any) -> list[Any]:

@@ -17,11 +17,12 @@ import numpy as np
 from audit.data.split_guard import refuse_held_out, refuse_held_out_folder
 from audit.errors import ConfigError, DataError, quoted
 from audit.files import plain_bytes
+from audit.parquet import check_rows
 from audit.plugin import DatasetEntry, ImageSplit, Split
 from audit_datasets._in_memory import BytesSplit, numbered
 from audit_datasets._labels import class_names_option, numbered_labels
 from audit_datasets._options import import_optional, path_option, refuse_unknown, text_option
-from audit_datasets._parquet import check_rows, labels_of, open_parquet, parquet_files
+from audit_datasets._parquet import labels_of, open_parquet, parquet_files
 
 OPTIONS = ("root", "object", "split", "image", "label", "class_names")
 LOCATIONS = ("root", "object")
@@ -172,7 +173,7 @@ def _from_parquet(files: Sequence[Path], options: Mapping[str, Any], root: Path)
         repeated = [*asked, f"{asked[0]}.bytes"]
         tables = [open_parquet(path, repeated) for path in files]
         image, label = _columns(options, tables[0].schema_arrow.names)
-        check_rows(tables, files)
+        check_rows(sum(table.metadata.num_rows for table in tables), files[0])
         columns = [labels_of(table.read([label]).column(label)) for table in tables]
     except (OSError, ArrowException, MemoryError) as error:
         raise DataError(f"huggingface: parquet cannot be read: {error or 'no memory'}") from error

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from audit import parquet
 from audit.errors import DataError
-from audit_datasets import _parquet
+from audit.folder.unit_rows import read_units
 from audit_datasets.huggingface import open_split
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -30,7 +31,7 @@ def refusal(path):
 @pytest.fixture
 def small_limits(monkeypatch):
     """Limits that a small bomb passes."""
-    monkeypatch.setattr(_parquet, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet, "FREE_BYTES", 1 << 20)
 
 
 def test_a_cell_that_unpacks_to_too_much_is_refused(tmp_path, small_limits):
@@ -56,7 +57,7 @@ def test_a_label_that_is_no_name_is_refused(tmp_path):
 
 
 def test_more_rows_than_labels_can_be_kept_of_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_parquet, "MOST_ROWS", 1000)
+    monkeypatch.setattr(parquet, "MOST_ROWS", 1000)
     path = written(tmp_path, np.zeros(1001, np.int64), [None] * 1001)
     assert refusal(path) == (
         f"{path} and what belongs to it hold 1001 rows, more than the limit of 1000; give a part "
@@ -91,3 +92,10 @@ def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(tmp_path):
     path = written(tmp_path, [0], [{"bytes": None, "path": "pipe"}])
     with pytest.raises(DataError, match="no plain file"):
         open_split("train", {"root": str(path)}).load(0)
+
+
+def test_a_unit_table_that_unpacks_to_too_much_is_refused(tmp_path, small_limits):
+    table = pa.table({"layer": ["a" * (8 << 20)]})
+    pq.write_table(table, tmp_path / "units.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError, match="column 'layer' unpacks to 83886"):
+        read_units(tmp_path / "units.parquet")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 #: Layers from the ground up; a module may import its own layer and those below.
 LAYERS = [
     {"arrays", "shown", "errors", "search_path"},
-    {"files", "processors"},
+    {"files", "parquet", "processors"},
     {"remote"},
     {"topology"},
     {"plugin"},
@@ -26,7 +26,17 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
-FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "remote", "transforms"}
+FOR_PLUGINS = {
+    "plugin",
+    "arrays",
+    "errors",
+    "topology",
+    "data",
+    "files",
+    "parquet",
+    "remote",
+    "transforms",
+}
 
 #: Library → where alone it may be imported.
 OWNERS = {
