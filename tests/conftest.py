@@ -43,11 +43,33 @@ def s3_server():
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def gs_server(tmp_path_factory):
+    """A server of Google Cloud Storage on this machine; the environment leads to it."""
+    pytest.importorskip("gcsfs", reason="gcsfs is not installed: pip install 'genaudit[test]'")
+    pytest.importorskip(
+        "gcp_storage_emulator",
+        reason="gcp-storage-emulator is not installed: pip install 'genaudit[test]'",
+    )
+    from gcs_server import GoogleServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        server = GoogleServer(patch, tmp_path_factory.mktemp("gcloud"))
+        yield server
+        server.stop()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket_server(request):
+    """A server of buckets on this machine, of either kind."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
 @pytest.fixture
-def bucket(s3_server, tmp_path, monkeypatch):
+def bucket(bucket_server, tmp_path, monkeypatch):
     """A bucket of the test's own, and a local tier of its own."""
     monkeypatch.setenv("GENAUDIT_LOCAL", str(tmp_path / "local"))
-    return s3_server.new_bucket()
+    return bucket_server.new_bucket()
 
 
 @pytest.fixture(autouse=True)

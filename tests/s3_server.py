@@ -1,12 +1,11 @@
 """A real S3 server on this machine, whose requests are counted and can be made to fail."""
 
-import collections
 import itertools
 import logging
 import socket
-import threading
 
 import boto3
+from counted_bucket import CountedBucket
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
@@ -19,52 +18,46 @@ ENVIRONMENT = {
 }
 
 
-class Bucket:
-    """One bucket, and a client that looks at it past the code that is tested.
-
-    Attributes:
-        url: Of the bucket.
-        requests: Method and kind of every request that came → how many.
-        faults: What befalls the next requests, in order: "slow down", "denied",
-            "drop", "cut short" or "".
-    """
+class Bucket(CountedBucket):
+    """A bucket of moto's, and a client that looks at it."""
 
     def __init__(self, name, client):
-        self.name, self.url, self.client = name, f"s3://{name}", client
-        self.requests = collections.Counter()
-        self.faults = collections.deque()
-        self.lock = threading.Lock()
+        super().__init__(name, f"s3://{name}")
+        self._client = client
 
     def objects(self, prefix=""):
-        """Key → content of every object."""
-        listing = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
+        listing = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix)
         keys = [item["Key"] for item in listing.get("Contents", [])]
-        return {k: self.client.get_object(Bucket=self.name, Key=k)["Body"].read() for k in keys}
+        return {k: self._client.get_object(Bucket=self.name, Key=k)["Body"].read() for k in keys}
 
     def put(self, key, content):
-        """Put an object."""
-        self.client.put_object(Bucket=self.name, Key=key, Body=content)
+        self._client.put_object(Bucket=self.name, Key=key, Body=content)
+
+    def remove(self, key):
+        self._client.delete_object(Bucket=self.name, Key=key)
 
     def put_many(self, keys):
-        """Put objects without content, past the server."""
         [backend] = {id(b): b for b in s3_backends["123456789012"].values()}.values()
         for key in keys:
             backend.put_object(self.name, key, b"")
 
-    def kind(self, environ):
-        """What a request asks for."""
-        method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
-        if "x-amz-copy-source" in str(environ).lower():
-            return "copy"
-        return "list" if "list-type" in query else method.lower()
 
-    def reset(self):
-        """Count anew."""
-        self.requests.clear()
+def _kind(environ):
+    """What a request asks for."""
+    method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+    if "x-amz-copy-source" in str(environ).lower():
+        return "copy"
+    return "list" if "list-type" in query else method.lower()
 
 
 class S3Server:
-    """moto's server, with a gate before it."""
+    """moto's server, with a gate before it.
+
+    Attributes:
+        address_variable: The variable of the environment that leads to it.
+    """
+
+    scheme, address_variable = "s3", "AWS_ENDPOINT_URL"
 
     def __init__(self, patch):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -72,7 +65,7 @@ class S3Server:
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
-        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": self.url}.items():
+        for name, value in {**ENVIRONMENT, self.address_variable: self.url}.items():
             patch.setenv(name, value)
         self._numbers, self._buckets = itertools.count(), {}
         self._client = boto3.client("s3")
@@ -96,9 +89,7 @@ class S3Server:
         ours = "boto3" not in environ.get("HTTP_USER_AGENT", "").lower()
         if bucket is None or not ours:
             return self._app(environ, start_response)
-        with bucket.lock:
-            bucket.requests[bucket.kind(environ)] += 1
-            fault = bucket.faults.popleft() if bucket.faults else ""
+        fault = bucket.next_fault(_kind(environ))
         if fault:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "slow down":

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from audit.errors import DataError, unknown_name
+from audit.errors import AuditError, DataError, unknown_name
 from audit.files import open_plain, writing_atomically
 from audit.folder.record import UNITS
+from audit.parquet import checked_metadata
 from audit.shown import unquoted
 
 #: Columns that a choice of units may be made by, and what they are called in a message.
@@ -118,7 +119,11 @@ def read_units(path: Path) -> pd.DataFrame:
     """
     try:
         with open_plain(path) as file:
+            checked_metadata(path, file)
+            file.seek(0)
             table = pd.read_parquet(file)
+    except AuditError:
+        raise
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {unquoted(error)}; {_REMEDY}") from error
     missing = [name for name in (*CHOICES, *_NUMBERS) if name not in table.columns]

@@ -77,6 +77,8 @@ def copy_of(
         RemoteError: It is not there, too large, or cannot be fetched.
         StoreError: The disk does not take it.
     """
+    if not base_name(url):
+        raise RemoteError(f"{pretty(url)} names no file; check the address")
     system = system or System(url)
     found = found or system.look(system.path)
     if found is None:
@@ -102,12 +104,12 @@ def copy_to(system: System, found: Listed, path: Path) -> Path:
         RemoteError: It is too large, cannot be fetched, or changes while it is.
         StoreError: The disk does not take it.
     """
-    _check_size(system, found, path)
+    most = _most_bytes(system, found, path)
     aside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            system.attempt("get", lambda: system.files.get_file(found.path, str(aside)))
+            system.fetch(found, aside, _named(system, found), most)
             _check_fetched(system, found, aside)
             aside.replace(path)
         except FileNotFoundError as error:
@@ -180,8 +182,8 @@ def _move(aside: Path, folder: Path, name: str) -> None:
             raise unwritable(folder / name, 0, problem) from problem
 
 
-def _check_size(system: System, found: Listed, path: Path) -> None:
-    """Refuse a file before it fills the disk."""
+def _most_bytes(system: System, found: Listed, path: Path) -> int:
+    """What a file may have; it is refused before it fills the disk."""
     limit = int(os.environ.get("GENAUDIT_MAX_DOWNLOAD") or MAX_BYTES)
     size = found.n_bytes or 0
     if size > limit:
@@ -196,6 +198,7 @@ def _check_size(system: System, found: Listed, path: Path) -> None:
             f"{_named(system, found)} has {size} bytes, and {there} has {free} free; free space "
             "there, or set GENAUDIT_LOCAL to a folder on another disk"
         )
+    return max(0, min(limit, free - _SPARE_BYTES))
 
 
 def _check_fetched(system: System, found: Listed, path: Path) -> None:

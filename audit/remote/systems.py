@@ -12,9 +12,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from audit.errors import RemoteError
+from audit.remote._faults import lasting, words
+from audit.remote._opening import find_below, is_bucket, open_url, watch
 from audit.remote.urls import pretty
 
 Result = TypeVar("Result")
@@ -28,29 +31,6 @@ _SILENT_SECONDS: Final = 10
 _SLOWEST_BYTES_PER_SECOND: Final = 500_000
 #: Names that one request lists at most, on every object store that there is.
 PAGE: Final = 1000
-
-#: Protocol → the package that reads it, and the extra that brings it.
-_PACKAGES: Final = {
-    **dict.fromkeys(("s3", "s3a"), ("s3fs", "s3")),
-    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),
-    **dict.fromkeys(("http", "https"), ("aiohttp", "https")),
-}
-#: Tries of its own off, whole objects in one request, every listing fresh, bounded waits.
-_S3: Final = {
-    "use_listings_cache": False,
-    "max_concurrency": 1,
-    "config_kwargs": {
-        "connect_timeout": 4,
-        "read_timeout": 8,
-        "retries": {"mode": "standard", "total_max_attempts": 1},
-        "max_pool_connections": 32,
-    },
-}
-_FRESH: Final = {"use_listings_cache": False}
-_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    **dict.fromkeys(("s3", "s3a"), _S3),
-    **dict.fromkeys(("gs", "gcs", "hf", "http", "https"), _FRESH),
-}
 
 
 class Listed(NamedTuple):
@@ -89,7 +69,9 @@ class System:
         self.url = pretty(url)
         self.requests: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
-        self.files, self.path = _open(url)
+        started = time.monotonic()
+        self.files, self.path = open_url(url)
+        self._opening_seconds = time.monotonic() - started  # a search for credentials among them
 
     def read(self, path: str) -> bytes | None:
         """A whole object, or None where there is none.
@@ -104,6 +86,27 @@ class System:
         self._count("bytes_read", len(content))
         return content
 
+    def fetch(self, file: Listed, here: Path, named: str, most: int) -> None:
+        """A whole object as a file on this machine.
+
+        Args:
+            file: The object.
+            here: Where to write it.
+            named: What to call it in messages.
+            most: Bytes that it may have, where its size is not known.
+
+        Raises:
+            FileNotFoundError: There is none.
+            RemoteError: It cannot be read, has more bytes than it may, or comes too slowly.
+        """
+
+        def get() -> None:
+            n_bytes, said = (most, False) if file.n_bytes is None else (file.n_bytes, True)
+            watched = watch(self.files, named, n_bytes, said)
+            self.files.get_file(file.path, str(here), **watched)
+
+        self.attempt("get", get)
+
     def write(self, path: str, content: bytes) -> None:
         """Put a whole object in its place, in one request where it is not huge.
 
@@ -115,7 +118,7 @@ class System:
         patience = {"timeout": seconds} if getattr(self.files, "async_impl", False) else {}
 
         def put() -> None:
-            if not _is_bucket(self.files):
+            if not is_bucket(self.files):
                 self.files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self.files.pipe_file(path, content, **patience)
 
@@ -123,7 +126,7 @@ class System:
             self.attempt("put", put)
         except FileNotFoundError as error:
             raise RemoteError(
-                f"{self.url}: there is no such bucket or folder ({_words(error)}); make it, or "
+                f"{self.url}: there is no such bucket or folder ({words(error)}); make it, or "
                 "choose another"
             ) from error
         self._count("bytes_written", len(content))
@@ -150,8 +153,8 @@ class System:
 
         def find() -> Mapping[str, Mapping[str, Any]]:
             found: Mapping[str, Any]
-            if parent and _is_bucket(self.files):  # as a prefix, so that nothing there is no error
-                found = self.files.find(parent, prefix=f"{last}/{prefix}", detail=True)
+            if parent and is_bucket(self.files):  # as a prefix, so that nothing there is no error
+                found = find_below(self.files, parent, f"{last}/{prefix}")
             else:
                 found = self.files.find(folder, detail=True)
             return found
@@ -203,19 +206,20 @@ class System:
         for number in range(1, MAX_TRIES + 1):
             self._count(kind, 1)
             try:
-                return call()
-            except FileNotFoundError:
+                result = call()
+                self._opening_seconds = 0.0
+                return result
+            except (FileNotFoundError, RemoteError):
                 raise
             except Exception as error:
-                lasting = _lasting(error)
-                if lasting:
-                    raise RemoteError(f"{self.url}: {lasting}") from error
+                if why := lasting(error):
+                    raise RemoteError(f"{self.url}: {why}") from error
                 seconds = time.monotonic() - started
                 wait = _FIRST_WAIT_SECONDS * 2 ** (number - 1) * random.uniform(0.5, 1)
-                if number == MAX_TRIES or seconds + wait > MAX_SECONDS:
+                if number == MAX_TRIES or self._opening_seconds + seconds + wait > MAX_SECONDS:
                     raise RemoteError(
                         f"{self.url} gave no answer in {number} tries over {seconds:.0f} seconds "
-                        f"(the last: {_words(error)}); check the address, for s3:// also "
+                        f"(the last: {words(error)}); check the address, for s3:// also "
                         "AWS_ENDPOINT_URL, and the network, and run again: what was computed is "
                         "kept"
                     ) from error
@@ -235,62 +239,6 @@ def connect(url: str) -> System:
         RemoteError: Its file system is not installed, or cannot be set up.
     """
     return System(url)
-
-
-def _open(url: str) -> tuple[Any, str]:
-    """The file system behind a URL, and the path of the URL in it."""
-    scheme = url.partition("://")[0].lower()
-    try:
-        from fsspec.core import url_to_fs
-
-        files, path = url_to_fs(url, **_OPTIONS.get(scheme, {}))
-    except ImportError as error:
-        package, extra = _PACKAGES.get(scheme, ("fsspec", "s3"))
-        raise RemoteError(
-            f"{pretty(url)} needs the package {package!r}, which cannot be imported ({error}); "
-            f"install it: pip install 'genaudit[{extra}]'"
-        ) from error
-    except ValueError as error:
-        raise RemoteError(
-            f"{pretty(url)} cannot be read: {_words(error)}; use s3://, gs://, hf://, https:// or "
-            "file://"
-        ) from error
-    except Exception as error:
-        lasting = _lasting(error) or f"it cannot be set up ({_words(error)})"
-        raise RemoteError(f"{pretty(url)}: {lasting}") from error
-    if hasattr(files, "retries"):
-        files.retries = 1
-    return files, str(path)
-
-
-def _lasting(error: Exception) -> str:
-    """Why a fault will not pass, and what to do; or "" where it may."""
-    name = type(error).__name__
-    if isinstance(error, PermissionError):
-        return (
-            f"access was refused ({_words(error)}); give these credentials leave to list, read "
-            "and write there, or choose another place"
-        )
-    if "Credentials" in name or "Profile" in name:
-        return (
-            f"there are no credentials to reach it with ({_words(error)}); set them, for s3:// "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
-        )
-    if isinstance(error, ValueError | TypeError | NotImplementedError) or "Validation" in name:
-        return f"it cannot be used ({_words(error)}); check the address"
-    return ""
-
-
-def _words(error: Exception) -> str:
-    """An exception in one line with its type."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-
-
-def _is_bucket(files: Any) -> bool:
-    """Whether a file system has no folders to make, and lists by prefixes."""
-    named = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
-    return bool({"s3", "gs", "gcs"}.intersection(named))
 
 
 #: What file systems call the fields that change with a file's content; a time alone is the last.

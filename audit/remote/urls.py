@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from audit.errors import ConfigError
 
@@ -13,6 +14,11 @@ from audit.errors import ConfigError
 Location = Path | str
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+#: Where fsspec chains URLs, and what may stand before the path of one: a host, and its port.
+_CHAINED = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_HOST = re.compile(r"[^:]*(:\d*)?|\[.*\](:\d*)?")
+#: Bytes that the name of a file may have, with room for what is put before and after it.
+_LONGEST_NAME = 200
 _FLATTENED = re.compile(r"(s3|gs|gcs|hf|https?|memory|file):/[^/]")
 
 
@@ -50,13 +56,40 @@ def location(value: str | os.PathLike[str]) -> Location:
 
 
 def base_name(url: str) -> str:
-    """The last part of a URL's path, without a query.
+    """The last part of a URL's path, which is a plain name of a file, or "" where there is none.
+
+    On the web it comes without a query, and its percent-encoded characters are decoded, unless they
+    hide what no name of a file holds; a name that is too long for one is cut.
 
     Example:
-        >>> base_name("https://host/zoo/a.safetensors?download=true")
-        'a.safetensors'
+        >>> base_name("https://host/zoo/a%20b.safetensors?download=true")
+        'a b.safetensors'
+        >>> base_name("https://host/zoo/..%2F..%2Fa.safetensors")
+        '..%2F..%2Fa.safetensors'
     """
-    return unquote(urlsplit(url.replace("#", "%23")).path.rstrip("/").rpartition("/")[2])
+    path = url.partition("://")[2]
+    if is_web(url):
+        path = re.split("[?#]", path, maxsplit=1)[0]
+    name = path.rstrip("/").rpartition("/")[2]
+    plain = unquote(name) if is_web(url) else name
+    if "/" in plain or not plain.isprintable():
+        plain = quote(name, safe="%")
+    if not plain.strip("."):
+        return ""
+    return plain if len(plain.encode()) <= _LONGEST_NAME else _cut(plain)
+
+
+def _cut(name: str) -> str:
+    """A name that a file can have, with the ending that says what is in it."""
+    start, dot, ending = name.rpartition(".")
+    tail = f"{dot}{ending}" if len(ending) < 20 else ""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{start.encode()[:100].decode(errors='ignore')}-{digest}{tail}"
+
+
+def is_web(url: str) -> bool:
+    """Whether a URL is one of http:// or https://."""
+    return url.lower().startswith(("http://", "https://"))
 
 
 def pretty(url: str) -> str:
@@ -65,11 +98,23 @@ def pretty(url: str) -> str:
     What is no URL, such as a path, stays as it is.
 
     Example:
-        >>> pretty("https://me:secret@host/a.pt?X-Amz-Signature=1")
+        >>> pretty("https://me:secret@host/a.pt?X-Amz-Signature=1#token")
         'https://host/a.pt'
+        >>> pretty("zip://a.pt::https://me:secret@host/a.zip?sig=1")
+        'zip://a.pt::https://host/a.zip'
     """
+    return "::".join(_shown(part) for part in _CHAINED.split(url))
+
+
+def _shown(url: str) -> str:
+    """One URL of a chain, for messages."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url
+    start, _, query = rest.partition("?")
+    rest = re.split("[?#]", rest, maxsplit=1)[0] if is_web(url) else start if "=" in query else rest
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    if "@" in path and not _HOST.fullmatch(host.rpartition("@")[2]):
+        path = path.rpartition("@")[2]  # a password with a slash in it
+        return f"{scheme}://{path}"
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

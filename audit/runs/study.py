@@ -14,6 +14,7 @@ from typing import Any
 
 import audit
 from audit.data.duplicates import Overlap
+from audit.data.look_alikes import look_alike_notes
 from audit.data.sample import Sample
 from audit.errors import CheckpointError, ConfigError
 from audit.folder.columns import describe_measure
@@ -262,7 +263,10 @@ def describe(study: Study, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, 
             "oddities": dict(sample.oddities),
             "fingerprint": sample.fingerprint,
             "excluded": dict(sample.excluded),
-            "notes": order_notes(sample.class_names, study.subjects),
+            "notes": [
+                *order_notes(sample.class_names, study.subjects),
+                *look_alike_notes(sample.class_names),
+            ],
         },
         "plugins": _describe_plugins(study.registry),
         "overlap": study.overlap.describe() if study.overlap else None,

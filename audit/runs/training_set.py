@@ -15,6 +15,7 @@ from audit.data.split_guard import open_held_out, open_training
 from audit.errors import ConfigError, StoreError
 from audit.plugin import DatasetEntry, ImageSplit
 from audit.plugin.registry import Registry
+from audit.remote import is_url, pretty
 from audit.runs.config import AuditConfig
 from audit.store import Store
 
@@ -25,12 +26,14 @@ def located_options(config: AuditConfig, dataset: DatasetEntry) -> dict[str, Any
 
 
 def plain_words(value: Any) -> Any:
-    """A value as JSON can hold it; objects in memory become words."""
+    """A value as a record can hold it; objects in memory become words, URLs lose their secrets."""
+    if isinstance(value, str):
+        return pretty(value) if is_url(value) else value
     if isinstance(value, Mapping):
         return {str(name): plain_words(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain_words(part) for part in value]
-    known = value is None or isinstance(value, str | int | float)
+    known = value is None or isinstance(value, int | float)
     return value if known else f"a {type(value).__name__} in memory"
 
 

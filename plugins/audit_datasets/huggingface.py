@@ -7,20 +7,22 @@ the package `datasets` does for training. Parquet is read without that package, 
 from __future__ import annotations
 
 import functools
-import glob
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from audit.data.split_guard import looks_held_out, refuse_held_out, refuse_held_out_folder
+from audit.data.split_guard import refuse_held_out, refuse_held_out_folder
 from audit.errors import ConfigError, DataError, quoted
+from audit.files import plain_bytes
 from audit.notations import json_of
+from audit.parquet import check_rows
 from audit.plugin import DatasetEntry, ImageSplit, Split
 from audit_datasets._in_memory import BytesSplit, numbered
 from audit_datasets._labels import class_names_option, numbered_labels
 from audit_datasets._options import import_optional, path_option, refuse_unknown, text_option
+from audit_datasets._parquet import labels_of, open_parquet, parquet_files
 
 OPTIONS = ("root", "object", "split", "image", "label", "class_names")
 LOCATIONS = ("root", "object")
@@ -68,7 +70,7 @@ def open_held_out(options: Mapping[str, Any]) -> ImageSplit:
 def _open(options: Mapping[str, Any], chosen: str, training: bool) -> ImageSplit:
     """A split, from memory, parquet or a saved folder."""
     if options.get("object") is not None:
-        return _from_dataset(_one(options["object"], chosen, training), options)
+        return _from_dataset(_one(options["object"], chosen, training), options, None)
     root = path_option("huggingface", "root", options.get("root"), _WHAT)
     saved = any((root / name).is_file() for name in ("dataset_dict.json", "state.json"))
     if root.is_dir() and saved:
@@ -77,8 +79,8 @@ def _open(options: Mapping[str, Any], chosen: str, training: bool) -> ImageSplit
             found = datasets.load_from_disk(str(root))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"huggingface: {root} cannot be read: {error}") from error
-        return _from_dataset(_one(found, chosen, training), options)
-    return _from_parquet(_parquet_files(root, chosen, training), options)
+        return _from_dataset(_one(found, chosen, training), options, root)
+    return _from_parquet(parquet_files(root, chosen, training, _WHAT), options, root)
 
 
 def _one(found: Any, chosen: str, training: bool) -> Any:
@@ -106,8 +108,8 @@ def _columns(options: Mapping[str, Any], known: Sequence[str]) -> tuple[str, str
     return image, label
 
 
-def _from_dataset(dataset: Any, options: Mapping[str, Any]) -> ImageSplit:
-    """A split of a `datasets.Dataset`."""
+def _from_dataset(dataset: Any, options: Mapping[str, Any], root: Path | None) -> ImageSplit:
+    """A split of a `datasets.Dataset`, from memory or below a folder."""
     datasets = import_optional("huggingface", "datasets", "huggingface")
     image, label = _columns(options, dataset.column_names)
     if not isinstance(dataset.features[image], datasets.Image):
@@ -119,13 +121,19 @@ def _from_dataset(dataset: Any, options: Mapping[str, Any]) -> ImageSplit:
     names = class_names_option("huggingface", options.get("class_names"))
     names = names or tuple(getattr(dataset.features[label], "names", None) or ()) or None
     labels = dataset.with_format(None)[label]
-    return _split(list(labels), names, lambda index: pictures[index][image])
+    return _split(list(labels), names, lambda index: pictures[index][image], root)
 
 
 def _split(
-    given: Sequence[Any], names: tuple[str, ...] | None, cell: Callable[[int], Any]
+    given: Sequence[Any],
+    names: tuple[str, ...] | None,
+    cell: Callable[[int], Any],
+    root: Path | None,
 ) -> BytesSplit:
-    """A split of labels and cells, each a mapping of the image's bytes or its path."""
+    """A split of labels and cells, each a mapping of the image's bytes or its path.
+
+    What lies on disk may be a stranger's: it names no file outside of its folder, the root.
+    """
     if any(label is None for label in given):
         raise DataError(
             "huggingface: a label is missing; the training split has one for each image"
@@ -139,46 +147,36 @@ def _split(
             return bytes(content)
         if path is None:
             raise DataError(f"image {index:07d} has neither bytes nor a path")
-        return Path(path).read_bytes()
+        return plain_bytes(Path(path) if root is None else _below(root, path, index), None)
 
     return BytesSplit(labels, classes, numbered(len(labels)), read, upright=True)
 
 
-def _parquet_files(root: Path, chosen: str, training: bool) -> list[Path]:
-    """The parquet files of a split: those named after it, or all where none is."""
-    if root.is_file():
-        return [root]
-    found = sorted(map(Path, glob.glob(f"{glob.escape(str(root))}/**/*.parquet", recursive=True)))
-    if not found:
-        raise DataError(f"{root} must be {_WHAT}; it has neither state.json nor *.parquet")
-    named = [
-        path
-        for path in found
-        if chosen in (path.name.split("-")[0].split(".")[0], path.parent.name)
-    ]
-    if named:
-        return named
-    others = [
-        path.name for path in found if looks_held_out(path.stem) or looks_held_out(path.parent.name)
-    ]
-    if training and not others:
-        return found
-    raise DataError(
-        f"huggingface: no parquet file of {root} is named after the split {chosen!r}; found "
-        f"{quoted(path.name for path in found)}"
-    )
+def _below(root: Path, path: str, index: int) -> Path:
+    """The file that a cell names, in the folder of the data."""
+    folder = (root if root.is_dir() else root.parent).resolve()
+    found = (folder / path).resolve()
+    if not found.is_relative_to(folder):
+        raise DataError(
+            f"image {index:07d} is said to be {path!r}, which lies outside of {folder}; put the "
+            "images into the data itself"
+        )
+    return found
 
 
-def _from_parquet(files: Sequence[Path], options: Mapping[str, Any]) -> ImageSplit:
+def _from_parquet(files: Sequence[Path], options: Mapping[str, Any], root: Path) -> ImageSplit:
     """A split of parquet files as `datasets` writes them."""
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException
 
     try:
-        tables = [parquet.ParquetFile(path) for path in files]
+        asked = [text_option("huggingface", options, name, name) for name in ("image", "label")]
+        repeated = [*asked, f"{asked[0]}.bytes"]
+        tables = [open_parquet(path, repeated) for path in files]
         image, label = _columns(options, tables[0].schema_arrow.names)
-        columns = [table.read([label]).column(label).to_pylist() for table in tables]
-    except (OSError, ArrowException) as error:
-        raise DataError(f"huggingface: parquet cannot be read: {error}") from error
+        check_rows(sum(table.metadata.num_rows for table in tables), files[0])
+        columns = [labels_of(table.read([label]).column(label)) for table in tables]
+    except (OSError, ArrowException, MemoryError) as error:
+        raise DataError(f"huggingface: parquet cannot be read: {error or 'no memory'}") from error
     sizes = [t.metadata.row_group(k).num_rows for t in tables for k in range(t.num_row_groups)]
     places = [(t, k) for t in tables for k in range(t.num_row_groups)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -195,7 +193,7 @@ def _from_parquet(files: Sequence[Path], options: Mapping[str, Any]) -> ImageSpl
 
     names = class_names_option("huggingface", options.get("class_names"))
     names = names or _names_in_schema(tables[0].schema_arrow.metadata, label)
-    return _split([one for column in columns for one in column], names, cell)
+    return _split([one for column in columns for one in column], names, cell, root)
 
 
 def _names_in_schema(metadata: Mapping[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Buckets that throttle, drop, cut short, refuse, or are not there."""
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -151,18 +152,33 @@ def test_a_bucket_that_throttles_for_ever_is_given_up(bucket, hurried):
 
 def test_a_bucket_that_refuses_says_what_to_do(bucket):
     bucket.faults.append("denied")
-    assert refusal(store_of(bucket).check_writable) == (
-        f"{bucket.url}/cache: access was refused (PermissionError: Access Denied); give these "
+    message = refusal(store_of(bucket).check_writable)
+    said = {
+        "s3": "PermissionError: Access Denied",
+        "gs": f"OSError: Forbidden: {os.environ.get('STORAGE_EMULATOR_HOST')}/upload/storage/v1/b/"
+        f"{bucket.name}/o No access.",
+    }
+    assert message == (
+        f"{bucket.url}/cache: access was refused ({said[bucket.url[:2]]}); give these "
         "credentials leave to list, read and write there, or choose another place"
     )
     assert bucket.requests == {"put": 1}
 
 
-def test_a_bucket_that_is_not_there_says_so(s3_server):
-    assert refusal(Store("s3://no-such-bucket/cache").check_writable) == (
-        "s3://no-such-bucket/cache: there is no such bucket or folder (FileNotFoundError: The "
-        "specified bucket does not exist); make it, or choose another"
-    )
+def test_a_bucket_that_refuses_to_be_read_is_asked_once(bucket):
+    store = store_of(bucket)
+    for call in (lambda: store.get(KEY), lambda: store.survey(KEY)):
+        bucket.reset()
+        bucket.faults.append("denied")
+        assert ": access was refused (" in refusal(call)
+        assert bucket.requests.total() == 1
+
+
+def test_a_bucket_that_is_not_there_says_so(bucket_server):
+    place = f"{bucket_server.scheme}://no-such-bucket/cache"
+    message = refusal(Store(place).check_writable)
+    assert message.startswith(f"{place}: there is no such bucket or folder (FileNotFoundError: ")
+    assert message.endswith("); make it, or choose another")
 
 
 def test_a_bucket_without_credentials_says_which(s3_server, fresh, monkeypatch, tmp_path):
@@ -172,22 +188,32 @@ def test_a_bucket_without_credentials_says_which(s3_server, fresh, monkeypatch, 
     message = refusal(Store("s3://bucket/cache").check_writable)
     assert message.startswith("s3://bucket/cache: there are no credentials to reach it with (NoCre")
     assert message.endswith(
-        "set them, for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        "set them, for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, for gs:// "
+        "GOOGLE_APPLICATION_CREDENTIALS"
     )
 
 
-def test_an_address_where_nobody_listens_is_given_up(s3_server, fresh, hurried, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    message = refusal(Store("s3://bucket/cache").check_writable)
-    assert "EndpointConnectionError" in message
+def test_a_bucket_that_does_not_know_who_asks_says_so(gs_server):
+    bucket = gs_server.new_bucket()
+    bucket.faults.append("unknown")
+    message = refusal(store_of(bucket).check_writable)
+    assert message.startswith(f"{bucket.url}/cache: there are no credentials to reach it with (")
+    assert bucket.requests == {"put": 1}
 
 
-def test_an_address_that_never_answers_is_given_up(s3_server, fresh, monkeypatch):
+def test_an_address_where_nobody_listens_is_given_up(bucket_server, fresh, hurried, monkeypatch):
+    monkeypatch.setenv(bucket_server.address_variable, "http://127.0.0.1:9")
+    message = refusal(Store(f"{bucket_server.scheme}://bucket/cache").check_writable)
+    assert "ConnectionError" in message or "ClientConnectorError" in message
+
+
+def test_an_address_that_never_answers_is_given_up(bucket_server, fresh, monkeypatch):
     monkeypatch.setattr("audit.remote.systems.MAX_SECONDS", 1.0)
     monkeypatch.setattr("audit.remote.systems._SILENT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        message = refusal(Store("s3://bucket/cache").check_writable)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv(bucket_server.address_variable, address)
+        message = refusal(Store(f"{bucket_server.scheme}://bucket/cache").check_writable)
     assert "gave no answer in 1 tries over " in message
     assert "FSTimeoutError" in message
 

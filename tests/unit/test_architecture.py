@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 #: Layers from the ground up; a module may import its own layer and those below.
 LAYERS = [
     {"arrays", "notations", "shown", "errors", "search_path"},
-    {"files", "processors"},
+    {"files", "parquet", "processors"},
     {"remote"},
     {"topology"},
     {"plugin"},
@@ -34,6 +34,7 @@ FOR_PLUGINS = {
     "data",
     "files",
     "notations",
+    "parquet",
     "remote",
     "transforms",
 }
@@ -46,7 +47,7 @@ OWNERS = {
     "llvmlite": {"audit/topology/_kernels/vectors.py"},
     "timm": {"plugins/audit_timm/", "plugins/audit_datasets/timm_factory.py"},
     "click": {"audit/cli/"},
-    "fsspec": {"audit/remote/systems.py"},
+    "fsspec": {"audit/remote/"},
     "imagehash": {"audit/data/duplicates.py"},
     "sklearn": {
         *("audit/correlation/", "audit/ranking/", "audit/statistics/"),

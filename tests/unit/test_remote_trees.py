@@ -52,7 +52,7 @@ def test_tree_fetches_only_what_is_new(bucket, monkeypatch):
     later(monkeypatch)
     bucket.reset()
     bucket.put("data/train/cat/1.png", picture(99))
-    bucket.client.delete_object(Bucket=bucket.name, Key="data/train/dog/2.png")
+    bucket.remove("data/train/dog/2.png")
     root = trees.tree_of(f"{bucket.url}/data")
     assert bucket.requests["get"] == 1
     assert np.asarray(Image.open(root / "train/cat/1.png")).max() == 99

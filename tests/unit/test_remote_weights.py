@@ -130,7 +130,7 @@ def test_an_index_brings_its_shards(bucket, weights, tmp_path):
     assert digest == content_digest(local)
     read = read_weights(on_this_machine(url, digest), digest)
     assert read.state_dict["weight"].tolist() == list(range(6))
-    bucket.client.delete_object(Bucket=bucket.name, Key=f"zoo/{shard.name}")
+    bucket.remove(f"zoo/{shard.name}")
     bucket.put(f"zoo/{local.name}", local.read_bytes() + b" ")
     with pytest.raises(CheckpointError) as caught:
         place_digest(url)
@@ -158,6 +158,14 @@ def test_a_url_that_names_nothing_says_so(bucket):
     assert str(caught.value) == (
         f"checkpoint {bucket.url}/none.pt does not exist; check the address"
     )
+
+
+def test_the_keys_of_a_stranger_lead_nowhere_else(bucket, weights, tmp_path):
+    bucket.put("zoo/..%2F..%2F..%2Fout.safetensors", weights.read_bytes())
+    [(_, _, url)] = expand_checkpoints(config_of(f"{bucket.url}/zoo/*.safetensors", tmp_path))
+    here = on_this_machine(url, place_digest(url))
+    assert here.resolve().is_relative_to((tmp_path / "local" / "copies").resolve())
+    assert list(tmp_path.rglob("out.safetensors")) == []
 
 
 def test_messages_name_the_url_and_not_its_copy(bucket):

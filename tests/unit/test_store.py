@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from pathlib import Path
 
@@ -372,6 +373,35 @@ def test_verify_passes_over_what_another_process_removed(store, monkeypatch):
     listed[1].unlink()
     monkeypatch.setattr(Store, "paths", lambda self: iter(listed))
     assert store.verify() == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["entries", "entries/ab", "quarantine"])
+def test_nothing_is_removed_through_a_link(tmp_path, name):
+    files = [tmp_path / "theirs" / below / f"ab{0:062x}" for below in ("ab", ".")]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    store = Store(tmp_path / "store")
+    target = tmp_path / "theirs" / name.partition("/")[2]
+    (store.root / name).parent.mkdir(parents=True)
+    (store.root / name).symlink_to(target)
+    expected = (
+        f"{store.root / name} is a link to {target}: nothing is removed through it; remove the "
+        "link, or name the store that it leads to"
+    )
+    for call in (store.clear, lambda: store.prune(0.0, 0)):
+        with pytest.raises(StoreError, match=f"^{re.escape(expected)}$"):
+            call()
+    store.verify()
+    assert all(path.read_text() == "theirs" for path in files)
+
+
+def test_only_what_was_set_aside_is_removed_from_the_quarantine(store):
+    other = store.root / "quarantine" / "notes.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    store.clear()
+    assert other.read_text() == "mine"
 
 
 def test_clear_removes_entries_and_keeps_the_ledger(store, caplog):
