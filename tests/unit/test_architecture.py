@@ -26,7 +26,10 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
-FOR_PLUGINS = {"plugin", "arrays", "errors", "topology", "data", "files", "remote", "transforms"}
+FOR_PLUGINS = {
+    *("plugin", "arrays", "errors", "processors", "topology"),
+    *("data", "files", "remote", "transforms"),
+}
 
 #: Library → where alone it may be imported.
 OWNERS = {

@@ -43,6 +43,17 @@ def test_options_have_defaults_for_each_device():
     assert engine.n_devices(3, {}) == 3
 
 
+def test_devices_are_counted_where_it_is_said_how_many_tasks_run(monkeypatch):
+    monkeypatch.setenv("GENAUDIT_THREADS", "2")
+    assert engine.n_devices(None, {"num_gpus": 0.5}) == 1
+    with pytest.raises(ConfigError) as caught:
+        engine.n_devices(None, {"address": "head:6379"})
+    assert str(caught.value) == (
+        "a cluster that is joined runs as many tasks as it has room for, so that the CUDA devices "
+        "they hold cannot be told before: say with --workers how many at a time"
+    )
+
+
 @pytest.mark.parametrize(
     "address",
     ["auto", "head:6379", "ray://head:10001", "10.0.0.1:6379", "[::1]:6379"],
