@@ -1,11 +1,13 @@
 """The Ray engine, as far as it needs no cluster: options, packing, addresses, refusals."""
 
 import dataclasses
+import http.server
 import importlib.util
 import json
 import pickle
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -172,6 +174,32 @@ def test_an_address_that_answers_nothing_is_refused():
     assert check("127.0.0.1:99999").startswith("nothing answers at 127.0.0.1:99999 (")
 
 
+def test_a_client_needs_its_library(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert check("ray://head:10001") == (
+        "address ray://head:10001 needs Ray's client: pip install 'ray[client]', or run on a "
+        "machine of the cluster and give HOST:PORT of its head node"
+    )
+
+
+class Website(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+
+@needs_ray
+def test_a_website_is_no_client_server():
+    pytest.importorskip("grpc", reason="needs Ray's client: pip install 'ray[client]'")
+    with http.server.HTTPServer(("127.0.0.1", 0), Website) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"ray://127.0.0.1:{server.server_port}"
+        assert check(address) == (
+            f"{address} takes connections, but no client server of a Ray cluster answers there: "
+            "give ray:// with the port of the cluster's client server, which is mostly 10001"
+        )
+        server.shutdown()
+
+
 @needs_ray
 def test_an_address_of_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(cluster, "_PROBE_SECONDS", 2)
@@ -209,6 +237,10 @@ def test_what_a_cluster_refuses_is_said_with_what_to_do(monkeypatch):
     assert answer(monkeypatch, "ConnectionError", "Could not find any running Ray instance.") == (
         'no Ray cluster runs on this machine, which address "auto" asks for: start one with '
         "`ray start --head`, or leave the address out"
+    )
+    assert answer(monkeypatch, "UNAUTHENTICATED", "InvalidAuthToken") == (
+        "the Ray cluster at auto takes only processes that have its token: set "
+        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that token or its file"
     )
     assert answer(monkeypatch, "OSError", "of another\nkind") == (
         "the Ray cluster at auto cannot be joined: of another kind"
