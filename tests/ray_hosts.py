@@ -22,8 +22,9 @@ from ray_nodes import ENVIRONMENT
 
 GCS_PORT, CLIENT_PORT, S3_PORT = 6379, 10001, 5000
 
-#: The first program of a host: it ends when the pipe to it closes, as it does with the tests.
-_FIRST = "set -e; hostname {name}; ip link set lo up; {mounts}; echo ready; exec cat"
+#: The first program of a host: it ends when the pipe to it closes, as it does with the tests. The
+#: shell stays, as somebody must take note of processes that end: Ray looks whether its own do.
+_FIRST = "set -e; hostname {name}; ip link set lo up; {mounts}; echo ready; cat; exit"
 _NAMESPACES = ["--net", "--mount", "--uts", "--pid"]
 
 
@@ -83,6 +84,11 @@ class Host:
         words += ["--object-store-memory", 100 << 20]
         # In a session of its own, as the group of this program ends with it.
         self.do("setsid", "--wait", sys.executable, "-m", "ray.scripts.scripts", *words)
+
+    def finds(self, name: str) -> bool:
+        """Whether a process of that name runs here."""
+        found = self.do("ps", "-eo", "args").stdout
+        return any(line.startswith(name) for line in found.splitlines())
 
     def ip(self, *words: Any) -> None:
         """Change the network as this host has it; process ids are those of the machine."""

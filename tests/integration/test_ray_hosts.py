@@ -155,3 +155,18 @@ def test_a_host_that_is_cut_off_loses_and_doubles_nothing(cluster, folder):
     cluster.network.cut_off(cluster.one)
     assert program.wait() == 0
     assert folder.tables("cut off") == folder.tables("local")
+    cluster.network.cut_off(cluster.one, False)
+    for _ in range(120):  # Ray ends there what it has given up
+        if not cluster.one.finds("ray::NodeWorker"):
+            return
+        time.sleep(0.5)
+    raise AssertionError("a task goes on where the cluster has given it up")
+
+
+def test_a_machine_outside_joins_by_the_client(cluster, folder):
+    plain = f"{HEAD}:{GCS_PORT}"
+    done = cluster.laptop.do(*cluster.words("outside"), check=False)
+    assert done.returncode == 1
+    assert f"{plain} takes connections, but no Ray cluster answers there within" in done.stderr
+    cluster.laptop.do(*cluster.words("outside", address=f"ray://{HEAD}:{CLIENT_PORT}"))
+    assert folder.tables("outside") == folder.tables("local")

@@ -207,7 +207,8 @@ def test_an_address_of_something_else_is_refused(monkeypatch):
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert check(address) == (
             f"{address} takes connections, but no Ray cluster answers there within 2 s: give the "
-            "address that `ray start --head` printed"
+            "address that `ray start --head` printed, on a machine of the cluster; from one "
+            "outside, and with the port of a client server, ray:// goes before it"
         )
 
 

@@ -24,7 +24,7 @@ def store(tmp_path):
 def subject(tmp_path):
     weights, root = tmp_path / "w.safetensors", tmp_path / "train"
     weights.touch()
-    root.mkdir()
+    (root / "class").mkdir(parents=True)
     options = {"root": str(root), "download": True}
     return dataclasses.replace(
         subject_of(weights), dataset_options=options, dataset_locations=("root", "download")

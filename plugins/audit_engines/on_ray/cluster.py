@@ -166,7 +166,8 @@ def _refusal(address: str, kind: str, text: str) -> str:
     if kind == "TimeoutExpired":
         return (
             f"{address} takes connections, but no Ray cluster answers there within "
-            f"{_PROBE_SECONDS:g} s: give {_right(address)}"
+            f"{_PROBE_SECONDS:g} s: give {_right(address)}, on a machine of the cluster; from one "
+            "outside, and with the port of a client server, ray:// goes before it"
         )
     if kind in _NO_CLIENT_SERVER:
         return (
