@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 #: Longer than any program of a test takes on a machine that has other things to do.
@@ -51,6 +51,21 @@ def run_program(
     code = program.returncode
     assert code == 0 or not check, f"{command} ended with {code}\n{output}\n{errors}"
     return subprocess.CompletedProcess(command, code, output, errors)
+
+
+@contextlib.contextmanager
+def lasting_program(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program that goes on from test to test until the block ends, as modules' fixtures need it.
+
+    Args:
+        command: The program and its arguments.
+        options: Those of `subprocess.Popen`.
+    """
+    program = subprocess.Popen(command, text=True, start_new_session=True, **options)
+    try:
+        yield program
+    finally:
+        _end(program)
 
 
 def end_everything() -> None:

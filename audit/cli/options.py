@@ -152,7 +152,9 @@ def machine_options(function: Function) -> Function:
     for option in (
         click.option("--quiet", is_flag=True, help="Draw no progress bars."),
         click.option(
-            "--workers", type=click.IntRange(0), help="Processes; 0 runs in this one. [cores]"
+            "--workers",
+            type=click.IntRange(0),
+            help="Processes; 0 runs in this one. [cores; of a cluster that is joined, all]",
         ),
         click.option("--device", default="auto", help="auto, cpu or cuda.", show_default=True),
     ):

@@ -55,7 +55,7 @@ def look(subject: Subject, store: Store) -> Seen:
     seen = Seen(
         platform.node(),
         tuple(path for path in weights if path.exists()),
-        tuple(path for path in data if path.exists()),
+        tuple(path for path in data if _is_there(path)),
     )
     if not store.has(seen.mark):
         store.put(seen.mark)
@@ -81,7 +81,7 @@ def check_machine(seen: Seen, store: Store, device: str) -> None:
             "of a bucket"
         )
     for path in seen.data:
-        if not path.exists():
+        if not _is_there(path):
             raise DataError(f"the training set {path} is not {shared}")
     for path in seen.weights:
         if not path.exists():
@@ -91,6 +91,14 @@ def check_machine(seen: Seen, store: Store, device: str) -> None:
             f"device 'cuda' was asked for, but torch finds no CUDA device for a worker on machine "
             f"{here}: let the engine set one aside, or choose --device cpu"
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there, or a folder with something in it.
+
+    Where a shared file system is not mounted, an empty folder lies in its place.
+    """
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _has_cuda() -> bool:

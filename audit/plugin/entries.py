@@ -243,13 +243,15 @@ class EngineEntry:
         version: Of the engine.
         run: (function, tasks, n_workers, options) → pairs (position of the task, result or
             exception) as they finish. The function and the tasks can be pickled. A task whose
-            process died yields a `MeasureError` saying how.
+            process died yields a `MeasureError` saying how. Where `elsewhere` holds, n_workers is
+            None unless the user says a number: as many as there is room for.
         options: Names of the options it accepts; `timeout` (seconds) and `memory` (bytes, or a
             size such as "4GiB") are the limits of a task, where an engine keeps them.
         watched: Whether `run` takes a fifth argument: a function that it calls at least once a
             second while it waits, with position of a task under way → seconds since it was given
             to a worker. What the function raises ends the run, as closing the iterator does.
-        n_devices: (n_workers, options) → how many CUDA devices so many workers hold together.
+        n_devices: (n_workers, options) → how many CUDA devices so many workers hold together; asked
+            where a limit counts them.
         elsewhere: Whether tasks may run on other machines. Tasks are then told what this one has,
             and refuse to run where it is missing. A task's attribute `device` is "cuda" where it
             needs a CUDA device.
@@ -261,7 +263,7 @@ class EngineEntry:
     run: Callable[..., Iterable[tuple[int, Any]]]
     options: tuple[str, ...] = ()
     watched: bool = False
-    n_devices: Callable[[int, Mapping[str, Any]], float] = _one_for_each
+    n_devices: Callable[..., float] = _one_for_each
     elsewhere: bool = False
 
 

@@ -183,7 +183,7 @@ def _results(
         return
     chosen = options.engine_of(EngineConfig())
     engine = installed().engine(chosen.name)
-    workers = min(options.workers, len(tasks))
+    workers = options.workers_of(engine, len(tasks))
     bar = tqdm(total=n_all, initial=n_all - len(tasks), desc=words, disable=not options.progress)
     with bar:
         for position, result in engine.run(function, tasks, workers, chosen.options):

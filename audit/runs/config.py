@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
@@ -22,6 +22,9 @@ from audit.notations import toml_of
 from audit.processors import default_threads
 from audit.remote import Location, is_url, location
 from audit.shown import bounded, unquoted
+
+if TYPE_CHECKING:
+    from audit.plugin import EngineEntry
 
 
 class _Strict(BaseModel):
@@ -466,7 +469,8 @@ class RunOptions(_Strict):
         cache: The store: a folder, or the URL of a bucket such as "s3://bucket/cache".
         engine: Name of the engine plugin; goes before the configuration's, whose options are
             then not passed to it unless it is the same.
-        workers: Processes; 0 runs in this one.
+        workers: Processes; 0 runs in this one. By default one for each processor of this machine;
+            an engine that runs tasks on others is then told nothing: see `workers_of`.
         device: "auto", "cpu" or "cuda" (numbers of different device classes are never mixed:
             the device class is part of every cache key).
         progress: Whether to draw progress bars on standard error.
@@ -500,6 +504,12 @@ class RunOptions(_Strict):
     def trusted(self) -> frozenset[str]:
         """The digests of archives whose pickles may name what could run code."""
         return frozenset(given.removeprefix("sha256:") for given in self.trust_pickle)
+
+    def workers_of(self, engine: EngineEntry, n_tasks: int) -> int | None:
+        """How many workers an engine is to use for so many tasks; None: as it finds room."""
+        if engine.elsewhere and "workers" not in self.model_fields_set:
+            return None  # the processors of this machine say nothing of others
+        return min(self.workers, n_tasks)
 
     def engine_of(self, configured: EngineConfig) -> EngineConfig:
         """The engine this call runs on, with the options that are meant for it."""

@@ -38,7 +38,7 @@ def run_watched(
     engine: EngineEntry,
     function: Callable[[Any], Any],
     tasks: Sequence[Any],
-    n_workers: int,
+    n_workers: int | None,
     options: Mapping[str, Any],
     watch: Callable[[Mapping[int, float]], None],
 ) -> Generator[tuple[int, Any]]:

@@ -178,11 +178,12 @@ def _compute(study: Study, subjects: Sequence[Subject], tables: MeasuredTables) 
     subjects = longest_first(subjects, lengths)
     engine = study.registry.engine(chosen.name)
     tasks = [_task(study, subject, planned, engine.elsewhere) for subject in subjects]
-    workers = min(options.workers, len(tasks))
-    n_devices = engine.n_devices(workers, chosen.options)
+    workers = options.workers_of(engine, len(tasks))
+    counted = options.max_gpu_hours is not None
+    n_devices = engine.n_devices(workers, chosen.options) if counted else 0.0
     limits = RunLimits(options.max_hours, options.max_gpu_hours, n_devices)
-    if limits:
-        workers = max(1, workers)  # what is under way in this process could not be given up
+    if limits and workers == 0:
+        workers = 1  # what is under way in this process could not be given up
     drawn = options.progress and bool(tasks)
     progress = Progress(options.output, study.names, study.refused, lengths, drawn)
 

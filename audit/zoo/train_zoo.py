@@ -62,7 +62,7 @@ def _train(missing: Sequence[TrainTask], n_all: int, options: RunOptions) -> Non
     chosen = options.engine_of(EngineConfig())
     check_engine_options(chosen, installed())
     engine = installed().engine(chosen.name)
-    workers = min(options.workers, len(missing))
+    workers = options.workers_of(engine, len(missing))
     with bar:
         for index, result in engine.run(train, missing, workers, chosen.options):
             if isinstance(result, BaseException):

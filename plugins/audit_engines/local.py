@@ -20,7 +20,7 @@ from audit_engines.devices import least_used, visible_devices
 from audit_engines.interrupts import deferred_interrupts
 from audit_engines.options import LIMITS, Limits, check_names, limits, whole_number
 from audit_engines.processes import GRACE_SECONDS, Worker, end, environment, reap, send, start
-from audit_engines.worker import READY, attempt
+from audit_engines.worker import KILLED, READY, attempt
 
 #: Names of the options of `run`.
 OPTIONS = ("retries", *LIMITS)
@@ -127,6 +127,10 @@ class Pool:
         tasks: All of them.
         limited: What a task may take.
         watch: Told what is under way.
+
+    Attributes:
+        kills: How often the process of each task was killed, by its position: its next attempt
+            begins with batches halved so often.
     """
 
     def __init__(
@@ -141,7 +145,7 @@ class Pool:
         self._failed_starts = 0
         self._looked = time.monotonic()
         self._for_new_workers: set[int] = set()
-        self._kills: collections.Counter[int] = collections.Counter()
+        self.kills: collections.Counter[int] = collections.Counter()
         # Should an interrupt come before `close` is reached, the workers end with this object.
         self._end = weakref.finalize(self, end, self._workers, 0)
 
@@ -190,7 +194,7 @@ class Pool:
         for position in waiting:
             if not worker.n_given or position not in self._for_new_workers:
                 waiting.remove(position)
-                return send(worker, position, self._tasks, self._kills[position])
+                return send(worker, position, self._tasks, self.kills[position])
         if all(other.n_given for other in self._workers):
             self._remove(worker)
         return None
@@ -263,7 +267,7 @@ class Pool:
             how = reap(worker, time.monotonic() + GRACE_SECONDS)
         if worker.task is not None:
             deaths[worker.task] = how
-            self._kills[worker.task] += "SIGKILL" in how
+            self.kills[worker.task] += KILLED in how
         elif not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:

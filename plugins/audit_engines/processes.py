@@ -17,7 +17,7 @@ from typing import Any, Final
 from audit.errors import MeasureError
 from audit_engines.devices import VISIBLE
 from audit_engines.interrupts import deferred_interrupts
-from audit_engines.worker import UNPICKLABLE, serve
+from audit_engines.worker import KILLED, UNPICKLABLE, serve
 
 #: Keeps the current folder, and what lies there under names of Python's modules, out of the path of
 #: a Python that is started with `-c`, as workers are.
@@ -161,7 +161,7 @@ def reap(worker: Worker, deadline: float) -> str:
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
-    cause = ": perhaps out of memory" if name == "SIGKILL" else ""
+    cause = ": perhaps out of memory" if name == KILLED else ""
     return f"signal {-code}, {name}{cause}"
 
 

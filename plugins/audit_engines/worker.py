@@ -21,6 +21,9 @@ READY = -1
 #: How often the task under way halves its batches before it begins: see `audit.network.running`.
 HALVINGS = "GENAUDIT_HALVINGS"
 
+#: The signal by which a system takes memory back, as the words for a death name it.
+KILLED = "SIGKILL"
+
 #: What pickling raises.
 UNPICKLABLE = (pickle.PickleError, TypeError, AttributeError, ValueError, RecursionError)
 

@@ -59,6 +59,8 @@ def do(what, x):
         os._exit(7)
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "nap":
+        time.sleep(0.2)
     if what == "sleep":
         time.sleep(600)
 

@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from programs import start_program
+from ray_nodes import two_nodes
 
 from audit.conformance.engines import check_engine
 from audit.errors import ConfigError, MeasureError
@@ -25,70 +25,25 @@ from audit.runs.config import RunOptions
 from audit.store import Store
 from audit_engines.on_ray import cluster as joining
 from audit_engines.on_ray.engine import run
+from tests.campaigns.small_folder import MEASURES, SmallFolder
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'genaudit[ray]'")
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own threads and sockets
 
 N_LOSSES = int(os.environ.get("GENAUDIT_RAY_LOSSES", "1"))
-TOKEN = "0" * 64
 CHECKPOINTS = """
 [[checkpoints]]
 model = "test_resnet"
 weights = "checkpoints/test_resnet-*.safetensors"
 model_args = { num_classes = 3, in_chans = 1 }
 """
-MEASURES = '\n[measures]\nimages_per_class = 8\ninclude = ["feature_entropy.clique"]\n'
-
-
-class Nodes:
-    """A cluster whose head takes no tasks, so that all are on nodes that can be lost."""
-
-    def __init__(self, folder):
-        from ray.cluster_utils import Cluster
-
-        # Ray notes the cluster in this folder whatever its own is, and does not make it.
-        Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray").mkdir(exist_ok=True)
-        self.cluster = Cluster(shutdown_at_exit=True)
-        head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": str(folder)}
-        self.cluster.add_node(**head)
-        self.nodes = [self.add(), self.add()]
-
-    def add(self):
-        return self.cluster.add_node(num_cpus=1, num_gpus=1)
-
-    def lose(self):
-        """Lose the node that is the longest there, and get another."""
-        self.cluster.remove_node(self.nodes.pop(0), allow_graceful=False)
-        self.nodes.append(self.add())
+SETTINGS = '\n[measures]\nimages_per_class = 8\ninclude = ["feature_entropy.clique"]\n'
 
 
 @pytest.fixture(scope="module")
-def nodes():
-    changes = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": TOKEN,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_health_check_period_ms": "1000",  # a lost node is missed sooner
-        "RAY_health_check_failure_threshold": "3",
-        "RAY_worker_niceness": "0",  # or tests starve where other work goes on
-        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)]),
-    }
-    from ray._private.authentication_test_utils import reset_auth_token_state
-
-    before = dict(os.environ)
-    os.environ.update(changes)
-    reset_auth_token_state()  # the variables count when Ray is imported, which it was above
-    folder = f"/tmp/ray-test-{os.getpid()}"  # the paths of sockets must be short
-    try:
-        here = Nodes(folder)
-        os.environ["RAY_ADDRESS"] = here.cluster.address
+def nodes(tmp_path_factory):
+    with two_nodes(tmp_path_factory.mktemp("networks") / "user", os.path.dirname(__file__)) as here:
         yield here
-        here.cluster.shutdown()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        reset_auth_token_state()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def visible(_):
@@ -122,6 +77,30 @@ def test_a_share_of_a_device_is_what_a_task_sees(nodes):
     assert list(run(visible, [0], 1, {"num_gpus": 0.5})) == [(0, "0")]
 
 
+def most_at_once(n_workers):
+    """How many of four tasks were under way at a time, at most."""
+    seen = []
+    list(run(time.sleep, [1] * 4, n_workers, watch=lambda running: seen.append(len(running))))
+    return max(seen)
+
+
+def test_workers_bound_the_tasks_at_once_and_else_the_nodes_do(nodes):
+    assert [most_at_once(n) for n in (1, None, 8)] == [1, 2, 2]
+
+
+def test_a_worker_that_is_killed_is_tried_again_with_half_the_batch(nodes):
+    folder = SmallFolder(nodes.networks, batch_size=8)
+    folder.write({"once": {"seed": 1, "what": "kill", "most": 5}, "sound": {"seed": 1}})
+    folder.run(workers=1, engine="ray", engine_options={"retries": 1})
+    assert folder.failed() == {}
+    values = [folder.values(name) for name in ("once", "sound")]
+    for measure in set(MEASURES) - {"random"}:  # which is drawn for each checkpoint
+        assert values[0][measure] == pytest.approx(values[1][measure], rel=1e-5), measure
+    assert "killed over 8 images at a time, perhaps for memory: 4 taken" in folder.notes("once")
+    # Both were in one slot, which keeps nothing of the kill for others.
+    assert not any("killed" in note for note in folder.notes("sound"))
+
+
 def test_a_task_that_fits_nowhere_is_refused(nodes):
     with pytest.raises(ConfigError) as caught:
         list(run(visible, [0], 1, {"num_gpus": 2, "wait": 0}))
@@ -148,7 +127,7 @@ def audited(user):
     for number in range(5, 3 * N_LOSSES):
         shutil.copy(digits[number % 5], user / f"checkpoints/test_resnet-{number}.safetensors")
     config = (user / "audit.toml").read_text().split("[[checkpoints]]")[0]
-    (user / "audit.toml").write_text(config + CHECKPOINTS + MEASURES)
+    (user / "audit.toml").write_text(config + CHECKPOINTS + SETTINGS)
     return user / "audit.toml"
 
 

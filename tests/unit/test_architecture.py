@@ -27,16 +27,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: What plugins may use of `audit`, as the docstring of `audit.plugin` says.
 FOR_PLUGINS = {
-    "plugin",
-    "arrays",
-    "errors",
-    "topology",
-    "data",
-    "files",
-    "notations",
-    "parquet",
-    "remote",
-    "transforms",
+    *("plugin", "arrays", "errors", "notations", "processors", "topology"),
+    *("data", "files", "parquet", "remote", "transforms"),
 }
 
 #: Library → where alone it may be imported.

@@ -1,11 +1,13 @@
 """The Ray engine, as far as it needs no cluster: options, packing, addresses, refusals."""
 
 import dataclasses
+import http.server
 import importlib.util
 import json
 import pickle
 import socket
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -41,6 +43,17 @@ def test_options_have_defaults_for_each_device():
     assert chosen.room == {"GPU": 0.25, "memory": 1024}
     assert engine.n_devices(3, {"num_gpus": 0.5}) == 1.5
     assert engine.n_devices(3, {}) == 3
+
+
+def test_devices_are_counted_where_it_is_said_how_many_tasks_run(monkeypatch):
+    monkeypatch.setenv("GENAUDIT_THREADS", "2")
+    assert engine.n_devices(None, {"num_gpus": 0.5}) == 1
+    with pytest.raises(ConfigError) as caught:
+        engine.n_devices(None, {"address": "head:6379"})
+    assert str(caught.value) == (
+        "a cluster that is joined runs as many tasks as it has room for, so that the CUDA devices "
+        "they hold cannot be told before: say with --workers how many at a time"
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,32 @@ def test_an_address_that_answers_nothing_is_refused():
     assert check("127.0.0.1:99999").startswith("nothing answers at 127.0.0.1:99999 (")
 
 
+def test_a_client_needs_its_library(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert check("ray://head:10001") == (
+        "address ray://head:10001 needs Ray's client: pip install 'ray[client]', or run on a "
+        "machine of the cluster and give HOST:PORT of its head node"
+    )
+
+
+class Website(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+
+@needs_ray
+def test_a_website_is_no_client_server():
+    pytest.importorskip("grpc", reason="needs Ray's client: pip install 'ray[client]'")
+    with http.server.HTTPServer(("127.0.0.1", 0), Website) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"ray://127.0.0.1:{server.server_port}"
+        assert check(address) == (
+            f"{address} takes connections, but no client server of a Ray cluster answers there: "
+            "give ray:// with the port of the cluster's client server, which is mostly 10001"
+        )
+        server.shutdown()
+
+
 @needs_ray
 def test_an_address_of_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(cluster, "_PROBE_SECONDS", 2)
@@ -168,7 +207,8 @@ def test_an_address_of_something_else_is_refused(monkeypatch):
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert check(address) == (
             f"{address} takes connections, but no Ray cluster answers there within 2 s: give the "
-            "address that `ray start --head` printed"
+            "address that `ray start --head` printed, on a machine of the cluster; from one "
+            "outside, and with the port of a client server, ray:// goes before it"
         )
 
 
@@ -198,6 +238,10 @@ def test_what_a_cluster_refuses_is_said_with_what_to_do(monkeypatch):
     assert answer(monkeypatch, "ConnectionError", "Could not find any running Ray instance.") == (
         'no Ray cluster runs on this machine, which address "auto" asks for: start one with '
         "`ray start --head`, or leave the address out"
+    )
+    assert answer(monkeypatch, "UNAUTHENTICATED", "InvalidAuthToken") == (
+        "the Ray cluster at auto takes only processes that have its token: set "
+        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that token or its file"
     )
     assert answer(monkeypatch, "OSError", "of another\nkind") == (
         "the Ray cluster at auto cannot be joined: of another kind"

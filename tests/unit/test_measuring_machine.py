@@ -24,7 +24,7 @@ def store(tmp_path):
 def subject(tmp_path):
     weights, root = tmp_path / "w.safetensors", tmp_path / "train"
     weights.touch()
-    root.mkdir()
+    (root / "class").mkdir(parents=True)
     options = {"root": str(root), "download": True}
     return dataclasses.replace(
         subject_of(weights), dataset_options=options, dataset_locations=("root", "download")
@@ -55,14 +55,18 @@ def test_a_store_that_only_has_the_same_path_is_refused(subject, store, tmp_path
     )
 
 
-def test_a_machine_without_the_training_set_is_refused(subject, store):
+@pytest.mark.parametrize("is_mount_point", [False, True])
+def test_a_machine_without_the_training_set_is_refused(subject, store, is_mount_point):
+    folder = subject.weights.parent / "train"
     seen = look(subject, store)
-    (subject.weights.parent / "train").rmdir()
+    (folder / "class").rmdir()  # what lies in the place of a shared folder that is not mounted
+    if not is_mount_point:
+        folder.rmdir()
     with pytest.raises(DataError) as caught:
         check_machine(seen, store, "cpu")
     assert str(caught.value) == (
-        f"the training set {subject.weights.parent / 'train'} is not on machine {HERE}: put it "
-        "into a folder that all machines share"
+        f"the training set {folder} is not on machine {HERE}: put it into a folder that all "
+        "machines share"
     )
 
 

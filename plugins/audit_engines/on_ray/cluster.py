@@ -27,6 +27,10 @@ from audit_engines.processes import environment
 #: and nothing of what they come to. Ray puts what is more on disk.
 OBJECT_STORE_BYTES: Final = 256 * 2**20
 
+#: How an address begins that is of a cluster's client server.
+_CLIENT: Final = "ray://"
+#: gRPC's codes for a service that is another, or no service of its kind.
+_NO_CLIENT_SERVER: Final = ("UNIMPLEMENTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 _CONNECT_SECONDS: Final = 5.0
 _PROBE_SECONDS: Final = 15.0
 _QUIET: Final = {"logging_level": "ERROR", "log_to_driver": False}
@@ -69,9 +73,11 @@ def cluster(address: str | None, n_cpus: float) -> Iterator[None]:
             with deferred_interrupts():
                 ray.init(**options, **_QUIET)
         except Exception as error:  # that class itself is what Ray raises where it is slow
-            where = f"be joined at {address}" if address else "be started on this machine"
+            if address is not None:
+                raise ConfigError(_refusal(address, type(error).__name__, str(error))) from error
+            words = " ".join(str(error).split())
             raise ConfigError(
-                f"a Ray cluster cannot {where}: {' '.join(str(error).split())}"
+                f"a Ray cluster cannot be started on this machine: {words}"
             ) from error
         yield
 
@@ -93,6 +99,11 @@ def check_address(address: str) -> None:
     Raises:
         ConfigError: It cannot; the message says why, and what to do.
     """
+    if address.startswith(_CLIENT) and importlib.util.find_spec("grpc") is None:
+        raise ConfigError(
+            f"address {address} needs Ray's client: pip install 'ray[client]', or run on a machine "
+            "of the cluster and give HOST:PORT of its head node"
+        )
     if address != "auto":
         _check_port(address)
     script = Path(__file__).with_name("probe.py")
@@ -117,16 +128,23 @@ def check_address(address: str) -> None:
 
 def _check_port(address: str) -> None:
     """Refuse an address where nothing takes connections."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS):
             return
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"nothing answers at {address} ({reason}): give the address that `ray start --head` "
-            "printed, or leave it out to start a cluster on this machine"
+            f"nothing answers at {address} ({reason}): give {_right(address)}, or leave it out to "
+            "start a cluster on this machine"
         ) from error
+
+
+def _right(address: str) -> str:
+    """What address to give instead of one where no cluster is."""
+    if address.startswith(_CLIENT):
+        return "ray:// with the port of the cluster's client server, which is mostly 10001"
+    return "the address that `ray start --head` printed"
 
 
 def _refusal(address: str, kind: str, text: str) -> str:
@@ -139,7 +157,7 @@ def _refusal(address: str, kind: str, text: str) -> str:
             f"the Ray cluster at {address} runs Ray {ray_there} and Python {python_there}, this "
             f"process Ray {ray_here} and Python {python_here}: install the same versions on both"
         )
-    if kind == "AuthenticationError" or "InvalidAuthToken" in words:
+    if kind in ("AuthenticationError", "UNAUTHENTICATED") or "InvalidAuthToken" in words:
         return (
             f"the Ray cluster at {address} takes only processes that have its token: set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that token or its "
@@ -148,7 +166,13 @@ def _refusal(address: str, kind: str, text: str) -> str:
     if kind == "TimeoutExpired":
         return (
             f"{address} takes connections, but no Ray cluster answers there within "
-            f"{_PROBE_SECONDS:g} s: give the address that `ray start --head` printed"
+            f"{_PROBE_SECONDS:g} s: give {_right(address)}, on a machine of the cluster; from one "
+            "outside, and with the port of a client server, ray:// goes before it"
+        )
+    if kind in _NO_CLIENT_SERVER:
+        return (
+            f"{address} takes connections, but no client server of a Ray cluster answers there: "
+            f"give {_right(address)}"
         )
     if address == "auto" and kind == "ConnectionError":
         return (

@@ -13,12 +13,13 @@ from typing import Any, Final
 from pydantic import ByteSize
 
 from audit.errors import ConfigError, MeasureError
+from audit.processors import default_threads
 from audit_engines.local import Watch, unwatched
 from audit_engines.on_ray.cluster import cluster, room_for
 from audit_engines.on_ray.options import RayOptions, ray_options
 from audit_engines.on_ray.packing import Packer, unpack
 from audit_engines.on_ray.slots import Slot, how_lost, lost_with_node
-from audit_engines.worker import UNPICKLABLE
+from audit_engines.worker import KILLED, UNPICKLABLE
 
 #: The longest wait for news, so that an interrupt and the watch are served.
 _WAIT_SECONDS: Final = 0.2
@@ -33,7 +34,7 @@ _ASKED_PER_SLOT: Final = 2
 def run(
     function: Callable[[Any], Any],
     tasks: Sequence[Any],
-    n_workers: int,
+    n_workers: int | None,
     options: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
 ) -> Iterator[tuple[int, Any]]:
@@ -41,15 +42,16 @@ def run(
 
     A task whose process or node died is tried again, elsewhere if need be, after all the others;
     if it dies each time, its outcome is a `MeasureError` that says how. A task that raises, or is
-    over a limit, is not tried again. Closing the iterator, or an interrupt, ends what runs, and
-    the cluster too if it was started here.
+    over a limit, is not tried again. Where a process was killed, by which a system and Ray take
+    memory back, the next attempt is told to halve its batches. Closing the iterator, or an
+    interrupt, ends what runs, and the cluster too if it was started here.
 
     Args:
         function: Of one task; can be pickled.
         tasks: Can be pickled. Where one has an attribute `device` that is "cuda", each task gets a
             CUDA device by default.
-        n_workers: Tasks at a time on a cluster that is started here; one that was there before
-            takes as many as it has room for.
+        n_workers: Tasks at a time, at least one; None: one for each processor on a cluster that is
+            started here, and on one that was there before as many as it has room for.
         options: `address`, `retries`, `num_cpus`, `num_gpus`, `wait`, `timeout` and `memory`: see
             `options.RayOptions`.
         watch: Told several times a second what is under way; what it raises ends the work.
@@ -62,23 +64,36 @@ def run(
     return _run(function, tasks, n_workers, ray_options(options or {}, on_cuda), watch or unwatched)
 
 
-def n_devices(n_workers: int, options: Mapping[str, Any]) -> float:
-    """How many CUDA devices so many workers hold."""
-    return max(1, n_workers) * (ray_options(options).num_gpus or 1.0)
+def n_devices(n_workers: int | None, options: Mapping[str, Any]) -> float:
+    """How many CUDA devices so many workers hold.
+
+    Raises:
+        ConfigError: As many as a cluster has room for, which nobody knows.
+    """
+    chosen = ray_options(options)
+    if n_workers is None and chosen.address is not None:
+        raise ConfigError(
+            "a cluster that is joined runs as many tasks as it has room for, so that the CUDA "
+            "devices they hold cannot be told before: say with --workers how many at a time"
+        )
+    n_workers = default_threads() if n_workers is None else n_workers
+    return max(1, n_workers) * (chosen.num_gpus or 1.0)
 
 
 def _run(
     function: Callable[[Any], Any],
     tasks: Sequence[Any],
-    n_workers: int,
+    n_workers: int | None,
     options: RayOptions,
     watch: Watch,
 ) -> Iterator[tuple[int, Any]]:
     """`run`, its options read."""
     if not tasks:
         return
-    with cluster(options.address, max(1, n_workers) * options.num_cpus):
-        work = _Work(Packer(function, tasks), len(tasks), options, watch)
+    n_started = min(default_threads(), len(tasks)) if n_workers is None else max(1, n_workers)
+    most = len(tasks) if n_workers is None else max(1, n_workers)
+    with cluster(options.address, n_started * options.num_cpus):
+        work = _Work(Packer(function, tasks), len(tasks), most, options, watch)
         try:
             yield from work.run()
         finally:
@@ -91,16 +106,20 @@ class _Work:
     Args:
         packer: Of the tasks.
         n_tasks: How many.
+        most: How many at a time, though there be room for more.
         options: Of the engine.
         watch: Told what is under way.
     """
 
-    def __init__(self, packer: Packer, n_tasks: int, options: RayOptions, watch: Watch) -> None:
+    def __init__(
+        self, packer: Packer, n_tasks: int, most: int, options: RayOptions, watch: Watch
+    ) -> None:
         import ray
 
         self._ray, self._packer, self._options, self._watch = ray, packer, options, watch
-        self._waiting = collections.deque(range(n_tasks))
+        self._waiting, self._most = collections.deque(range(n_tasks)), most
         self._deaths: collections.Counter[int] = collections.Counter()
+        self._kills: collections.Counter[int] = collections.Counter()
         self._slots: list[Slot] = []
         self._shared = ray.put(packer.shared)
         self._paths = _own_paths()
@@ -149,7 +168,7 @@ class _Work:
     def _open(self) -> None:
         """Ask for slots where tasks wait, and end those that nothing waits for."""
         n_wanted = len(self._busy()) + len(self._waiting)
-        n_asked = min(n_wanted, max(1, _ASKED_PER_SLOT * self._room))
+        n_asked = min(n_wanted, self._most, max(1, _ASKED_PER_SLOT * self._room))
         while len(self._slots) < n_asked:
             self._slots.append(Slot.open(self._shared, self._options, self._paths))
         for slot in [slot for slot in self._slots if slot.task is None]:
@@ -164,7 +183,7 @@ class _Work:
     def _give(self, slot: Slot, position: int) -> Iterator[tuple[int, Any]]:
         """Hand out a task; its outcome if it cannot be sent."""
         try:
-            slot.give(position, self._packer.pack(position))
+            slot.give(position, self._packer.pack(position), self._kills[position])
         except UNPICKLABLE as error:
             yield position, MeasureError(f"the task cannot be sent between processes: {error}")
 
@@ -187,6 +206,7 @@ class _Work:
             if position is None:
                 self._note_failed_start(error)
             else:
+                self._kills[position] += isinstance(error, self._ray.exceptions.OutOfMemoryError)
                 yield from self._died(position, how_lost(error, slot.node))
             return
         if position is None:
@@ -194,6 +214,7 @@ class _Work:
             return
         slot.task = None
         if answer.outcome is None:
+            self._kills[position] += KILLED in answer.death
             yield from self._died(position, answer.death)
         else:
             yield position, unpack(answer.outcome)

@@ -58,9 +58,16 @@ class NodeWorker:
         """The name of the machine."""
         return platform.node()
 
-    def run(self, task: bytes) -> Reply:
-        """Run one task to its end, whatever that is."""
+    def run(self, task: bytes, n_kills: int) -> Reply:
+        """Run one task to its end, whatever that is.
+
+        Args:
+            task: As `Packer.pack` has it.
+            n_kills: How often its process was killed before, here or on other machines: it begins
+                with batches halved so often.
+        """
         self._task[0] = task
+        self._pool.kills[0] = n_kills  # not what this slot's earlier tasks left there
         work = self._pool.work([0], 1)
         outcome: Any = None
         try:
@@ -126,10 +133,10 @@ class Slot:
         """For how long it has had its task."""
         return time.monotonic() - self.since
 
-    def give(self, position: int, task: bytes) -> None:
-        """Let it run a task."""
+    def give(self, position: int, task: bytes, n_kills: int) -> None:
+        """Let it run a task; see `NodeWorker.run`."""
         self.task, self.since = position, time.monotonic()
-        self.pending = self.actor.run.remote(task)
+        self.pending = self.actor.run.remote(task, n_kills)
 
     def close(self) -> None:
         """End the actor and its process at once."""
