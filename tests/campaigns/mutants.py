@@ -55,7 +55,9 @@ AREAS = {
             *("tests/unit/test_weights_refusals.py", "tests/unit/test_weights_shards.py"),
             *("tests/unit/test_weights_answer.py", "tests/unit/test_weights_cage.py"),
             "tests/unit/test_fitting_names.py",
-            *("tests/faults/test_weights_odd.py", "tests/faults/test_loading_hostile.py"),
+            *("tests/faults/test_weights_odd.py", "tests/faults/test_loading_archives.py"),
+            *("tests/unit/test_remote_weights.py", "tests/faults/test_loading_confined.py"),
+            "tests/faults/test_loading_hostile.py",
         ),
     ),
     "store": Area(
@@ -63,6 +65,9 @@ AREAS = {
         (
             *("tests/unit/test_store.py", "tests/faults/test_store_power.py"),
             *("tests/property/test_store_property.py", "tests/faults/test_store_faults.py"),
+            *("tests/unit/test_store_bucket.py", "tests/faults/test_store_old.py"),
+            *("tests/faults/test_files_without_end.py", "tests/faults/test_files_left_over.py"),
+            "tests/faults/test_bucket_faults.py",
         ),
     ),
     "entropy": Area(
