@@ -32,6 +32,8 @@ from tests.campaigns.report import Report, command
 ROOT = Path(__file__).parents[2]
 PRELOAD = ("numpy", "pandas", "torch", "torchvision", "timm", "numba", "safetensors.torch")
 PRELOAD += ("scipy.stats", "sklearn.datasets", "gudhi", "hypothesis.strategies", "pytest")
+#: How long the tests of an area may take on a program without a change.
+_PATIENCE_SECONDS = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Area:
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]
-    seconds: float = 300.0
 
     def paths(self) -> list[Path]:
         """The files."""
@@ -237,12 +238,14 @@ def _tested(tests: tuple[str, ...]) -> int:
     return int(pytest.main(given))
 
 
-def outcome(context: Any, place: Path, path: Path, number: int | None, area: Area) -> str:
-    """What became of a mutant: "killed", "survived" or "timeout"."""
+def outcome(
+    context: Any, place: Path, path: Path, number: int | None, area: Area, seconds: float
+) -> str:
+    """What became of a mutant in so many seconds: "killed", "survived" or "timeout"."""
     with changed(place, path, number):
         process = context.Process(target=attempt, args=(str(place), area.tests))
         process.start()
-        process.join(area.seconds)
+        process.join(seconds)
         if process.is_alive():
             process.kill()
             process.join()
@@ -271,15 +274,17 @@ def _try_all(report: Report, context: Any, place: Path, count: int, seed: int) -
     """So many mutants in a copy of the program."""
     rng = random.Random(seed)
     for name, area in AREAS.items():
-        if outcome(context, place, ROOT, None, area) != "survived":
+        started = time.monotonic()
+        if outcome(context, place, ROOT, None, area, _PATIENCE_SECONDS) != "survived":
             report.fail(f"{name}: the tests fail without a change")
             continue
+        seconds = 60 + 3 * (time.monotonic() - started)
         every = [(path, number) for path in area.paths() for number in range(n_changes(path))]
         report.count(f"{name}: mutants there are", len(every))
         for path, number in rng.sample(every, min(len(every), max(1, count // len(AREAS)))):
             about = mutated(path, number)[1]
             started = time.monotonic()
-            became = outcome(context, place, path, number, area)
+            became = outcome(context, place, path, number, area, seconds)
             report.count(f"{name}: {became}")
             where = f"{path.relative_to(ROOT)}, {about}"
             said = f"{became} after {time.monotonic() - started:.0f} s: {where}"
