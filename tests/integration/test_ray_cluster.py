@@ -90,15 +90,16 @@ def test_workers_bound_the_tasks_at_once_and_else_the_nodes_do(nodes):
 
 def test_a_worker_that_is_killed_is_tried_again_with_half_the_batch(nodes):
     folder = SmallFolder(nodes.networks, batch_size=8)
-    folder.write({"once": {"seed": 1, "what": "kill", "most": 5}, "sound": {"seed": 1}})
+    once = {"seed": 1, "what": "kill", "most": 5}
+    folder.write({"once": once, "sound": {"seed": 1}, "other": {"seed": 2}})
     folder.run(workers=1, engine="ray", engine_options={"retries": 1})
     assert folder.failed() == {}
     values = [folder.values(name) for name in ("once", "sound")]
     for measure in set(MEASURES) - {"random"}:  # which is drawn for each checkpoint
         assert values[0][measure] == pytest.approx(values[1][measure], rel=1e-5), measure
     assert "killed over 8 images at a time, perhaps for memory: 4 taken" in folder.notes("once")
-    # Both were in one slot, which keeps nothing of the kill for others.
-    assert not any("killed" in note for note in folder.notes("sound"))
+    # All were in one slot, which keeps nothing of the kill for others.
+    assert not any("killed" in note for name in ("sound", "other") for note in folder.notes(name))
 
 
 def test_a_task_that_fits_nowhere_is_refused(nodes):

@@ -243,6 +243,10 @@ def test_what_a_cluster_refuses_is_said_with_what_to_do(monkeypatch):
         "the Ray cluster at auto takes only processes that have its token: set "
         "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that token or its file"
     )
+    text = "Initialization failure:\nTraceback (most recent call last):\n  File\nError: why\n"
+    assert answer(monkeypatch, "ConnectionAbortedError", text) == (
+        "the Ray cluster at auto cannot be joined: Error: why; see the logs of Ray there"
+    )
     assert answer(monkeypatch, "OSError", "of another\nkind") == (
         "the Ray cluster at auto cannot be joined: of another kind"
     )

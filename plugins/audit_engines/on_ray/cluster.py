@@ -179,6 +179,8 @@ def _refusal(address: str, kind: str, text: str) -> str:
             'no Ray cluster runs on this machine, which address "auto" asks for: start one with '
             "`ray start --head`, or leave the address out"
         )
+    if "Traceback" in text:  # of a process at the other end
+        words = f"{text.strip().splitlines()[-1]}; see the logs of Ray there"
     return f"the Ray cluster at {address} cannot be joined: {words}"
 
 
