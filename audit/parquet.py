@@ -14,12 +14,13 @@ FREE_BYTES: Final = 256 << 20
 MOST_TIMES: Final = 50
 
 
-def checked_metadata(path: Path, file: BinaryIO | None = None) -> Any:
+def checked_metadata(path: Path, file: BinaryIO | None = None, whole: bool = True) -> Any:
     """What a parquet file says of itself, where it unpacks to no more than it may.
 
     Args:
         path: Of the file.
         file: The file, if it is open already; read from its start.
+        whole: Whether all of it is read together; else one row group after another.
 
     Raises:
         DataError: It has too many rows, or a column that is too large.
@@ -30,9 +31,10 @@ def checked_metadata(path: Path, file: BinaryIO | None = None) -> Any:
 
     metadata = parquet.read_metadata(file or path)
     most = FREE_BYTES + MOST_TIMES * path.stat().st_size
-    check_rows(metadata.num_rows, path)
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    for n_rows in [metadata.num_rows] if whole else [group.num_rows for group in groups]:
+        check_rows(n_rows, path)
+    for group in groups:
         for place in range(group.num_columns):
             column = group.column(place)
             if column.total_uncompressed_size > most:

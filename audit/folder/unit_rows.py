@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from audit.errors import AuditError, DataError, unknown_name
 from audit.files import open_plain, writing_atomically
 from audit.folder.record import UNITS
-from audit.parquet import checked_metadata
+from audit.parquet import check_rows, checked_metadata
 from audit.shown import unquoted
 
 #: Columns that a choice of units may be made by, and what they are called in a message.
@@ -54,7 +54,9 @@ def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
     path = folder / UNITS
     if not path.exists():
         raise DataError(f"{path} does not exist: no unit was measured; `genaudit measure` does it")
-    return chosen_units(read_units(path), **chosen)
+    name = chosen.get("checkpoint")
+    table = read_units(path, None if name is None else str(name))
+    return chosen_units(read_units(path) if table.empty else table, **chosen)
 
 
 def write_units(tables: Iterable[pd.DataFrame], path: Path) -> None:
@@ -110,8 +112,12 @@ def _part(tables: list[pd.DataFrame]) -> pa.Table:
     return part
 
 
-def read_units(path: Path) -> pd.DataFrame:
+def read_units(path: Path, checkpoint: str | None = None) -> pd.DataFrame:
     """A unit table; its words are categories in alphabetical order.
+
+    Args:
+        path: The file.
+        checkpoint: The only one whose rows are kept, while the file is read part by part.
 
     Raises:
         DataError: It cannot be read, is no table, lacks a column, or has other than numbers where
@@ -119,9 +125,12 @@ def read_units(path: Path) -> pd.DataFrame:
     """
     try:
         with open_plain(path) as file:
-            checked_metadata(path, file)
+            metadata = checked_metadata(path, file, whole=checkpoint is None)
             file.seek(0)
-            table = pd.read_parquet(file)
+            if checkpoint is None:
+                table = pd.read_parquet(file)
+            else:
+                table = _rows_of(pq.ParquetFile(file, metadata=metadata), checkpoint, path)
     except AuditError:
         raise
     except _UNREADABLE as error:
@@ -139,6 +148,29 @@ def read_units(path: Path) -> pd.DataFrame:
             words = sorted(table[name].cat.categories)
             table[name] = table[name].cat.set_categories(words)
     return table
+
+
+def _rows_of(file: pq.ParquetFile, checkpoint: str, path: Path) -> pd.DataFrame:
+    """The rows of one checkpoint; parts that say that they have none of it are not read."""
+    parts = [file.schema_arrow.empty_table().to_pandas()]
+    for number in range(file.num_row_groups):
+        if _may_hold(file.metadata.row_group(number), checkpoint):
+            part = file.read_row_group(number).to_pandas()
+            parts.append(part[part["checkpoint"] == checkpoint])
+            check_rows(sum(map(len, parts)), path)
+    table = pd.concat(parts, ignore_index=True)
+    words = [name for name in _WORDS if name in table]
+    return table.astype(dict.fromkeys(words, "str")).astype(dict.fromkeys(words, "category"))
+
+
+def _may_hold(group: Any, checkpoint: str) -> bool:
+    """Whether a row group may have rows of a checkpoint, by what it says of its first column."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema == "checkpoint" and column.statistics is not None:
+            known = column.statistics
+            return not known.has_min_max or bool(known.min <= checkpoint <= known.max)
+    return True
 
 
 def chosen_units(table: pd.DataFrame, **chosen: str | int | None) -> pd.DataFrame:

@@ -85,8 +85,7 @@ def _picks(folder: Path) -> tuple[dict[str, list[Pick]], str]:
     path = folder / UNITS
     if not names or not path.exists():
         return {}, ""
-    table = read_units(path)
-    table = table[table["checkpoint"] == names[0]]
+    table = read_units(path, names[0])
     found = {
         str(filtration): picks
         for filtration, group in table.groupby("filtration", observed=True)

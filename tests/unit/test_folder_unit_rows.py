@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from audit.errors import StoreError
+from audit.errors import ConfigError, DataError, StoreError
 from audit.folder import unit_rows
-from audit.folder.unit_rows import read_units, write_units
+from audit.folder.unit_rows import folder_units, read_units, write_units
 from audit.measuring.unit_spool import UnitSpool
 
 WORDS = ["checkpoint", "filtration", "layer", "class_name", "status"]
@@ -59,6 +59,37 @@ def test_tables_come_back_below_each_other(tmp_path, monkeypatch, together):
         assert list(found[column].cat.categories) == sorted(set(expected[column]))
     numbers = pq.ParquetFile(tmp_path / "units").metadata.num_row_groups
     assert numbers == {1: 4, 7: 2, 10**6: 1}[together]
+
+
+@pytest.mark.parametrize("together", [1, 10**6])
+def test_one_checkpoint_is_read_without_the_others(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(unit_rows, "_ROWS_TOGETHER", together)
+    tables = [table(name, n) for n, name in enumerate(("b", "a", "ä", "c"), 3)]
+    write_units(iter(tables), tmp_path / "units.parquet")
+    whole = plain(read_units(tmp_path / "units.parquet"))
+    read = []
+    real = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda file, n: read.append(n) or real(file, n)
+    )
+    for name in ("a", "b", "ä"):
+        found = folder_units(tmp_path, checkpoint=name, layer=None)
+        expected = whole[whole["checkpoint"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(plain(found), expected)
+        assert list(found["layer"].cat.categories) == sorted(set(expected["layer"]))
+    assert read == ([1, 0, 2] if together == 1 else [0, 0, 0])
+    assert read_units(tmp_path / "units.parquet", "nobody").empty
+    with pytest.raises(ConfigError, match=r"nobody.*there are b, a, ä, c"):
+        folder_units(tmp_path, checkpoint="nobody")
+
+
+def test_a_file_of_too_many_rows_is_read_for_one_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(unit_rows, "_ROWS_TOGETHER", 1)
+    monkeypatch.setattr("audit.parquet.MOST_ROWS", 10)
+    write_units([table("a", 6), table("b", 6)], tmp_path / "units.parquet")
+    with pytest.raises(DataError, match="hold 12 rows, more than the limit of 10"):
+        folder_units(tmp_path)
+    assert len(folder_units(tmp_path, checkpoint="b")) == 6
 
 
 def test_equal_tables_give_equal_bytes(tmp_path):
