@@ -169,7 +169,7 @@ def _may_hold(group: Any, checkpoint: str) -> bool:
         column = group.column(number)
         if column.path_in_schema == "checkpoint" and column.statistics is not None:
             known = column.statistics
-            return not known.has_min_max or bool(known.min <= checkpoint <= known.max)
+            return bool(not known.has_min_max or known.min <= checkpoint <= known.max)
     return True
 
 
