@@ -158,9 +158,11 @@ def _rows_of(file: pq.ParquetFile, checkpoint: str, path: Path) -> pd.DataFrame:
             part = file.read_row_group(number).to_pandas()
             parts.append(part[part["checkpoint"] == checkpoint])
             check_rows(sum(map(len, parts)), path)
-    table = pd.concat(parts, ignore_index=True)
-    words = [name for name in _WORDS if name in table]
-    return table.astype(dict.fromkeys(words, "str")).astype(dict.fromkeys(words, "category"))
+    table: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    for name in _WORDS:
+        if name in table:
+            table[name] = table[name].astype("str").astype("category")
+    return table
 
 
 def _may_hold(group: Any, checkpoint: str) -> bool:
