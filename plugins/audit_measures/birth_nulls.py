@@ -287,7 +287,7 @@ def _entries(filtration: Filtration, reducer: type[ShuffledMaps]) -> tuple[Measu
             name=f"random_weights_null.{filtration}",
             summary=f"z of mean feature entropy against random weights ({filtration} filtration)",
             compute=functools.partial(random_weights_null, filtration=filtration),
-            varies_with=("folding", "image-order", "duplicates"),
+            varies_with=("folding", "image-order", "duplicates", "dtype", "device"),
             formula="(mean of trained units − mean of random units) / sd of random units",
             claim="none for generalization; Zhao & Zhang 2022: trained units have less than random",
             weakness="one draw of the weights, by each module's own default and with BatchNorm at "

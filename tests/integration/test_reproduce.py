@@ -7,6 +7,7 @@ direction for granted by chance once in 32 times where there is none.
 import dataclasses
 import json
 import sys
+from importlib import resources
 
 import numpy as np
 import pandas as pd
@@ -83,9 +84,18 @@ def test_feature_entropy_falls_with_the_loss(outcome):
     assert found["fall"]["p_value"] <= ERROR
 
 
-def test_noisy_labels_give_the_higher_feature_entropy(outcome):
-    found = outcome("generalization")["numbers"]
-    assert found["noise"]["p_value"] <= ERROR
+def test_noisy_labels_give_the_higher_feature_entropy(tmp_path):
+    # ten networks: of five, one goes the other way on some processors
+    form = tmp_path / "ten.toml"
+    shipped = resources.files("audit.reproduction") / "shipped" / "quick.toml"
+    form.write_text(shipped.read_text("utf-8").replace("seeds = 5", "seeds = 10"))
+    said = reproduce(
+        *("generalization", "--form", form, "--architecture", "vgg", "-o", tmp_path / "out"),
+        *("--figures", "none", "--json"),
+    )
+    (found,) = json.loads(said.stdout)
+    assert found["numbers"]["noise"]["n"] == 10
+    assert found["numbers"]["noise"]["p_value"] <= ERROR
 
 
 def test_an_order_by_labels_spares_accuracy_and_feature_entropy_is_judged_beside_it(outcome):
