@@ -6,10 +6,10 @@ A plugin is a module named by an entry point in the group `genaudit`. It impleme
 
 Beside this package a plugin may use `audit.arrays` and `audit.errors`, `audit.topology` (birth
 levels, entropy, unit tables), `audit.data` (decoding, transforms, seeded order of images),
-`audit.transforms` (networks with other weights), `audit.remote` (what URLs name) and `audit.files`
-(files that are there whole or not at all); in its tests `audit.conformance`, which checks that it
-keeps its promises. The rest of
-`audit` is not for plugins, and a test holds the shipped ones to that.
+`audit.transforms` (networks with other weights), `audit.remote` (what URLs name), `audit.files`
+(files that are there whole or not at all) and `audit.parquet` (what one may unpack to); in its
+tests `audit.conformance`, which checks that it keeps its promises. The rest of `audit` is not for
+plugins, and a test holds the shipped ones to that.
 """
 
 from __future__ import annotations
