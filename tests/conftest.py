@@ -66,10 +66,16 @@ def bucket_server(request):
 
 
 @pytest.fixture
-def bucket(bucket_server, tmp_path, monkeypatch):
-    """A bucket of the test's own, and a local tier of its own."""
+def new_bucket(tmp_path, monkeypatch):
+    """A function from a server to a bucket of the test's own; the local tier is its own too."""
     monkeypatch.setenv("GENAUDIT_LOCAL", str(tmp_path / "local"))
-    return bucket_server.new_bucket()
+    return lambda server: server.new_bucket()
+
+
+@pytest.fixture
+def bucket(bucket_server, new_bucket):
+    """A bucket of the test's own, on either server, and a local tier of its own."""
+    return new_bucket(bucket_server)
 
 
 @pytest.fixture(autouse=True)

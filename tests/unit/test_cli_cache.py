@@ -16,13 +16,17 @@ def unsynced(monkeypatch):
     monkeypatch.setattr("os.fsync", lambda number: None)
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def place(request, tmp_path):
+@pytest.fixture(params=["folder", "s3", "gs"])
+def bucket(request, new_bucket):
+    """A bucket, or None where the store lies in a folder."""
+    kind = request.param
+    return None if kind == "folder" else new_bucket(request.getfixturevalue(f"{kind}_server"))
+
+
+@pytest.fixture
+def place(bucket, tmp_path):
     """Where a store lies that holds three entries."""
-    if request.param == "folder":
-        found = str(tmp_path / "cache")
-    else:
-        found = f"{request.getfixturevalue('bucket').url}/cache"
+    found = f"{bucket.url}/cache" if bucket else str(tmp_path / "cache")
     store = Store(found)
     for number in range(3):
         store.put({"number": number}, {"a": np.arange(number)})
@@ -50,10 +54,9 @@ def test_cache_info_ls_and_du_agree(place):
     assert len(places) == (3 if "://" in place else 2)
 
 
-def test_cache_verify_ends_with_1_where_an_entry_is_damaged(place, request):
+def test_cache_verify_ends_with_1_where_an_entry_is_damaged(place, bucket):
     assert told("verify", "--cache", place) == {"folder": place, "whole": 3, "damaged": 0}
-    if "://" in place:
-        bucket = request.getfixturevalue("bucket")
+    if bucket:
         bucket.put(next(iter(bucket.objects("cache/entries/"))), b"damaged")
     else:
         next(Store(place).paths()).write_bytes(b"damaged")

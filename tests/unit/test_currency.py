@@ -20,6 +20,7 @@ HARMLESS = {
     "arrays": "names shapes",
     "errors": "words of messages",
     "files": "puts bytes in their place whole",
+    "notations": "refuses JSON and TOML that is wrong; the rest is the standard library's",
     "plugin": "declarations; what a plugin's format read is in accuracies.csv, which is digested",
     "store": "digests keys: a change there changes the stage's digest itself",
 }
@@ -28,6 +29,7 @@ HARMLESS = {
 #: Libraries whose version cannot move a number, and why.
 NAMES_ONLY = {
     "jaxtyping": "names shapes in annotations",
+    "pyarrow": "writes and reads the unit table, which is read by no stage",
     "pydantic_core": "is of the one version that pydantic asks for",
 }
 
