@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from typing import Any
 
 
@@ -16,10 +17,7 @@ def json_of(text: str | bytes) -> Any:
     Raises:
         ValueError: It is none, is nested too deeply, or has an integer of thousands of digits.
     """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return _read(json.loads, text)
 
 
 def toml_of(text: str) -> dict[str, Any]:
@@ -28,7 +26,12 @@ def toml_of(text: str) -> dict[str, Any]:
     Raises:
         ValueError: It is none, is nested too deeply, or has an integer of thousands of digits.
     """
+    return dict(_read(tomllib.loads, text))
+
+
+def _read(loads: Callable[..., Any], text: str | bytes) -> Any:
+    """What a parser makes of a text; depth is an error like any other."""
     try:
-        return tomllib.loads(text)
+        return loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

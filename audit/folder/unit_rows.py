@@ -90,11 +90,13 @@ def write_units(tables: Iterable[pd.DataFrame], path: Path) -> None:
 def _parts(tables: Iterable[pd.DataFrame]) -> Iterator[pa.Table]:
     """Tables put together to parts of so many rows."""
     waiting: list[pd.DataFrame] = []
+    n_rows = 0
     for table in tables:
         waiting.append(table)
-        if sum(map(len, waiting)) >= _ROWS_TOGETHER:
+        n_rows += len(table)
+        if n_rows >= _ROWS_TOGETHER:
             yield _part(waiting)
-            waiting = []
+            waiting, n_rows = [], 0
     if waiting:
         yield _part(waiting)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from audit.arrays import Labels
 from audit.errors import ConfigError, quoted
 from audit.files import plain_text
+from audit.notations import json_of
 
 DATASET, NATURAL, PLAIN, CHECKPOINT = "dataset", "natural", "plain", "checkpoint"
 
@@ -162,8 +162,8 @@ def read_class_map(path: Path, names: Sequence[str], where: str) -> tuple[str, .
 def _from_json(text: str, where: str) -> list[str]:
     """The names of a class map in JSON, in order."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = json_of(text)
+    except ValueError as error:
         raise ConfigError(f"{where} is not valid JSON: {error}") from error
     names = ordered_names(found)
     if names is None:

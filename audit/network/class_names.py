@@ -6,7 +6,6 @@ Only plain strings count: nothing is imported or run to find them.
 from __future__ import annotations
 
 import argparse
-import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from audit.network.weights import (
     read_torch_content,
     torch_content_mentions,
 )
+from audit.notations import json_of
 
 #: Entries that hold class names, those that say most first.
 KEYS: Final = (
@@ -71,8 +71,8 @@ def _named(content: Any, where: str) -> Iterator[tuple[Any, str]]:
 def _json_file(path: Path) -> Any:
     """What a JSON file holds; nothing where there is none or it cannot be read."""
     try:
-        return json.loads(plain_text(path, _MOST_CONFIG_BYTES))
-    except (OSError, ValueError, RecursionError):
+        return json_of(plain_text(path, _MOST_CONFIG_BYTES))
+    except (OSError, ValueError):
         return None
 
 
@@ -97,13 +97,13 @@ def _content(path: Path) -> Any:
 def _metadata(header: bytes) -> dict[str, Any]:
     """The metadata of a safetensors header, where entries of JSON text are read."""
     try:
-        metadata = json.loads(header).get("__metadata__") or {}
-    except (ValueError, AttributeError, RecursionError):
+        metadata = json_of(header).get("__metadata__") or {}
+    except (ValueError, AttributeError):
         return {}
     found: dict[str, Any] = {}
     for name, text in metadata.items() if isinstance(metadata, Mapping) else ():
         try:
-            found[name] = json.loads(text)
-        except (ValueError, TypeError, RecursionError):
+            found[name] = json_of(text)
+        except (ValueError, TypeError):
             continue
     return found

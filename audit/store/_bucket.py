@@ -9,13 +9,13 @@ for all of it.
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from audit.notations import json_of
 from audit.remote import System, connect
 from audit.store._tier import Held, Name
 from audit.store.keys import canonical_json
@@ -183,8 +183,8 @@ def _whole_lines(content: bytes) -> Iterator[dict[str, Any]]:
     """The lines that are JSON objects; others are passed over."""
     for line in content.splitlines():
         try:
-            facts = json.loads(line)
-        except (ValueError, RecursionError):
+            facts = json_of(line)
+        except ValueError:
             continue
         if isinstance(facts, dict):
             yield facts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from audit.errors import StoreError
 from audit.files import open_plain, unwritable
+from audit.notations import json_of
 from audit.store.keys import canonical_json
 
 
@@ -55,8 +55,8 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
         with open_plain(path) as file:
             for line in file:
                 facts = None
-                with contextlib.suppress(ValueError, RecursionError):
-                    facts = json.loads(line.decode("utf-8", "replace"))
+                with contextlib.suppress(ValueError):
+                    facts = json_of(line.decode("utf-8", "replace"))
                 if isinstance(facts, dict):
                     yield facts
     except FileNotFoundError:

@@ -162,13 +162,7 @@ class Store:
         Raises:
             StoreError: One exists and the system refuses to read it.
         """
-        names = [_name(key) for key in keys]
-        found = {name: self._verified(self._folder, name) for name in names}
-        if (bucket := self._bucket) is not None:
-            asked = bucket.likely([name for name, entry in found.items() if entry is None])
-            entries = at_once(lambda name: self._fetched(bucket, name), asked)
-            found |= zip(asked, entries, strict=True)
-        return [found[name] for name in names]
+        return list(self.each(keys))
 
     def each(self, keys: Iterable[Mapping[str, Any]]) -> Iterator[Entry | None]:
         """The entries of many keys, one after another, so that they need no room together.
@@ -190,8 +184,8 @@ class Store:
             found = {name: self._verified(self._folder, name) for name in some}
             asked = [
                 name
-                for name in some
-                if found[name] is None and (name in there or name.digest in held)
+                for name, entry in found.items()
+                if entry is None and (name in there or name.digest in held)
             ]
             entries = at_once(lambda name: self._fetched(bucket, name), asked)
             found |= zip(asked, entries, strict=True)

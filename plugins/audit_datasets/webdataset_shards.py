@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import glob
 import itertools
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Final
 
 from audit.data.split_guard import refuse_held_out, refuse_held_out_folder
 from audit.errors import ConfigError, DataError
+from audit.notations import json_of
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._in_memory import BytesSplit
 from audit_datasets._labels import class_names_option, numbered_labels
@@ -219,8 +219,8 @@ def _label(tar: tarfile.TarFile, group: Mapping[str, tarfile.TarInfo], key: str)
         if ending == "cls":
             return text or None
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
+            content = json_of(text)
+        except ValueError:
             return None
         found = content.get(key) if isinstance(content, dict) else None
         return found if isinstance(found, int | str) and not isinstance(found, bool) else None

@@ -7,7 +7,6 @@ pictures, cycles and outlines as numbers.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from audit.files import MOST_IN_TABLE, plain_text
+from audit.notations import json_of
 from audit_reports.svg import element, join
 from audit_reports.tables import Tables
 from audit_reports.wording import fixed
@@ -85,8 +85,8 @@ def units(tables: Tables, folder: Path) -> Units:
 def _read(path: Path) -> Mapping[str, Any] | None:
     """The examples, or None where there are none that this version can read."""
     try:
-        content = json.loads(plain_text(path, MOST_IN_TABLE))
-    except (OSError, ValueError, RecursionError):
+        content = json_of(plain_text(path, MOST_IN_TABLE))
+    except (OSError, ValueError):
         return None
     known = isinstance(content, Mapping) and content.get("version") == VERSION
     return content if known and content.get("units") else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import IO, Final
 from audit.errors import CheckpointError
 from audit.network.weights._limits import MAX_HEADER_BYTES, MAX_TENSORS, listed, over_limit
 from audit.network.weights._snapshot import check_size
+from audit.notations import json_of
 
 #: What the name of an index ends with.
 INDEX_ENDING: Final = ".index.json"
@@ -39,10 +39,10 @@ def shards_of(data: bytes, path: Path) -> dict[str, list[str]]:
     if len(data) > MAX_HEADER_BYTES:
         raise over_limit(path, f"an index of {len(data)} bytes", MAX_HEADER_BYTES)
     try:
-        content = json.loads(data)
+        content = json_of(data)
         places = content["weight_map"]
         sound = isinstance(places, Mapping) and all(isinstance(v, str) for v in places.values())
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError):
         sound = False
     if not sound or not places:
         raise CheckpointError(
