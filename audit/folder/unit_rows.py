@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -59,15 +60,15 @@ def folder_units(folder: Path, **chosen: str | int | None) -> pd.DataFrame:
     return chosen_units(read_units(path) if table.empty else table, **chosen)
 
 
-def write_units(tables: Iterable[pd.DataFrame], path: Path) -> None:
+def write_units(tables: Iterable[pa.Table], path: Path) -> None:
     """Write unit tables below each other as Parquet; equal tables give equal bytes.
 
     They are taken one after another, so that memory does not grow with them. Words are categories,
     which keeps the file small.
 
     Args:
-        tables: Each with the columns of `audit.measuring.rows.unit_rows`; if there is none, the
-            file is removed.
+        tables: Of one schema, `audit.measuring.rows.UNIT_SCHEMA`; if there is none, the file is
+            removed.
         path: The file.
 
     Raises:
@@ -82,36 +83,22 @@ def write_units(tables: Iterable[pd.DataFrame], path: Path) -> None:
         writing_atomically(path) as file,
         pq.ParquetWriter(file, first.schema, compression="zstd") as writer,
     ):
-        writer.write_table(first)
-        for part in parts:
-            writer.write_table(part.cast(first.schema))
+        for part in itertools.chain([first], parts):
+            writer.write_table(part)
 
 
-def _parts(tables: Iterable[pd.DataFrame]) -> Iterator[pa.Table]:
-    """Tables put together to parts of so many rows."""
-    waiting: list[pd.DataFrame] = []
+def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables put together to parts of so many rows, each with one list of its words."""
+    waiting: list[pa.Table] = []
     n_rows = 0
     for table in tables:
         waiting.append(table)
         n_rows += len(table)
         if n_rows >= _ROWS_TOGETHER:
-            yield _part(waiting)
+            yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
             waiting, n_rows = [], 0
     if waiting:
-        yield _part(waiting)
-
-
-def _part(tables: list[pd.DataFrame]) -> pa.Table:
-    """One part; the numbers of its words have one type, however many there are."""
-    frame = pd.concat(tables, ignore_index=True)
-    for column in _WORDS:
-        frame[column] = frame[column].astype("str").astype("category")
-    part = pa.Table.from_pandas(frame, preserve_index=False)
-    for index, column in enumerate(part.schema.names):
-        if column in _WORDS:
-            words = part[column].cast(pa.dictionary(pa.int32(), pa.string()))
-            part = part.set_column(index, column, words)
-    return part
+        yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
 
 
 def read_units(path: Path, checkpoint: str | None = None) -> pd.DataFrame:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from audit.errors import MeasureError, StoreError
 from audit.plugin import Measured, Value
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 
 
 _STATUSES: Final = get_args(Status)
+_WORD: Final = pa.dictionary(pa.int32(), pa.string())
+#: What content of another form raises; Arrow's own beside them.
+_MISFITS: Final = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+#: The columns of a unit table.
+UNIT_SCHEMA: Final = pa.schema(
+    {
+        **dict.fromkeys(("checkpoint", "filtration", "layer"), _WORD),
+        "unit": pa.int32(),
+        "class_name": _WORD,
+        "n_images": pa.int32(),
+        **dict.fromkeys(("effective_rate", "birth_entropy", "feature_entropy"), pa.float64()),
+        "status": _WORD,
+    }
+)
 
 
 def checked_values(measured: Measured) -> dict[str, Value]:
@@ -92,7 +107,7 @@ def row_entry(
 
 def kept_tables(
     checkpoint: str, measures: Iterable[Provided], entry: Entry
-) -> tuple[list[dict[str, Any]], list[pd.DataFrame], list[dict[str, str]]]:
+) -> tuple[list[dict[str, Any]], list[pa.Table], list[dict[str, str]]]:
     """(`measure_rows`, `unit_rows`, doubts) of what the store holds of a checkpoint.
 
     Raises:
@@ -104,7 +119,7 @@ def kept_tables(
         if not all(row["status"] in _STATUSES and isinstance(row["reason"], str) for row in rows):
             raise TypeError("a value, a status, a reason and seconds were expected")
         return rows, unit_rows(checkpoint, entry), doubts
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (*_MISFITS, pa.ArrowException) as error:
         raise StoreError(
             "what the store holds of this checkpoint has another form than genaudit writes "
             f"({type(error).__name__}); remove it with `genaudit cache clear`, or choose another "
@@ -134,22 +149,39 @@ def measure_rows(
     return rows
 
 
-def unit_rows(checkpoint: str, entry: Entry) -> list[pd.DataFrame]:
+def unit_rows(checkpoint: str, entry: Entry) -> list[pa.Table]:
     """The unit tables of a checkpoint from what the store holds of it, one per filtration.
 
     Returns:
-        Columns checkpoint, filtration, layer, unit, class_name, n_images, effective_rate,
-        birth_entropy, feature_entropy, status.
+        Of `UNIT_SCHEMA`: entropies in nats, rates in [0, 1].
     """
-    tables = []
-    for filtration, names in entry.meta["columns"].items():
-        columns: dict[str, Any] = {}
-        for column in names:
-            values = entry.arrays[f"{filtration}.{column}"]
-            words = entry.meta["words"][filtration].get(column)
-            columns[column] = values if words is None else pd.Categorical.from_codes(values, words)
-        frame = pd.DataFrame(columns)
-        frame.insert(0, "filtration", filtration)
-        frame.insert(0, "checkpoint", checkpoint)
-        tables.append(frame)
-    return tables
+    return [
+        _unit_table(checkpoint, filtration, names, entry)
+        for filtration, names in entry.meta["columns"].items()
+    ]
+
+
+def _unit_table(checkpoint: str, filtration: str, names: Iterable[str], entry: Entry) -> pa.Table:
+    """One unit table; it is never made a frame of pandas, which takes ten times as long."""
+    columns = {name: entry.arrays[f"{filtration}.{name}"] for name in names}
+    words = entry.meta["words"][filtration]
+    same = np.zeros(len(columns["unit"]), np.int32)
+    found = {"checkpoint": _words(same, [checkpoint]), "filtration": _words(same, [filtration])}
+    for name, values in columns.items():
+        found[name] = _words(values, words[name]) if name in words else _numbers(values)
+    return pa.table({name: found[name] for name in UNIT_SCHEMA.names}).cast(UNIT_SCHEMA)
+
+
+def _numbers(values: np.ndarray) -> pa.Array:
+    """Numbers as they are."""
+    if values.dtype.kind not in "iuf":
+        raise TypeError("numbers were expected")
+    return pa.array(values)
+
+
+def _words(codes: np.ndarray, words: Sequence[str]) -> pa.Array:
+    """Words by their numbers, of which −1 means none."""
+    if len(set(words)) < len(words):
+        raise ValueError("words were expected that differ")
+    numbers = pa.array(codes, pa.int32(), mask=codes == -1)
+    return pa.DictionaryArray.from_arrays(numbers, pa.array(words, pa.string()))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from audit.measuring._spool import Spool
@@ -30,7 +29,7 @@ class UnitSpool:
         self._series: dict[str, list[str]] = {}
         self._n_series = 0
 
-    def put(self, checkpoint: str, tables: Sequence[pd.DataFrame]) -> None:
+    def put(self, checkpoint: str, tables: Sequence[pa.Table]) -> None:
         """Set down a checkpoint's tables, in place of those that were set down before.
 
         Raises:
@@ -43,7 +42,7 @@ class UnitSpool:
             self._spool.append(name, np.frombuffer(_packed(table), np.uint8))
             self._series[checkpoint].append(name)
 
-    def tables(self, checkpoints: Iterable[str]) -> Iterator[pd.DataFrame]:
+    def tables(self, checkpoints: Iterable[str]) -> Iterator[pa.Table]:
         """The tables of checkpoints, in the order of their names; those without one are left out.
 
         Raises:
@@ -52,13 +51,12 @@ class UnitSpool:
         for checkpoint in checkpoints:
             for name in self._series.get(checkpoint, ()):
                 with pa.ipc.open_stream(pa.py_buffer(self._spool.read(name))) as reader:
-                    yield reader.read_all().to_pandas()
+                    yield reader.read_all()
 
 
-def _packed(table: pd.DataFrame) -> pa.Buffer:
+def _packed(table: pa.Table) -> pa.Buffer:
     """A table as a compressed stream of Arrow's."""
     packed = pa.BufferOutputStream()
-    content = pa.Table.from_pandas(table, preserve_index=False)
-    with pa.ipc.new_stream(packed, content.schema, options=_OPTIONS) as writer:
-        writer.write_table(content)
+    with pa.ipc.new_stream(packed, table.schema, options=_OPTIONS) as writer:
+        writer.write_table(table)
     return packed.getvalue()

@@ -252,7 +252,7 @@ def test_audit_leaves_the_network_and_threads_as_they_are(weights, store):
 
 def units_of(subject, filtration, store):
     entry = store.get(subject.row_key([Provided("m", "1")], (filtration,)))
-    return unit_rows(subject.name, entry)
+    return [table.to_pandas() for table in unit_rows(subject.name, entry)]
 
 
 @pytest.mark.parametrize("filtration", ["clique", "cubical"])
