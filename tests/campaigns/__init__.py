@@ -14,5 +14,5 @@ in `benchmarks/results/faults.md`.
 - `mutants`: do the tests notice when the program is changed?
 
 Beside them: `report` (what a campaign came to), `disk` (calls of the system, counted and made to
-fail) and `small_folder` (a folder to audit, of the smallest size).
+fail), `changes` (those of `mutants`) and `small_folder` (a folder to audit, of the smallest size).
 """

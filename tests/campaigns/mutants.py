@@ -1,21 +1,21 @@
 """Do the tests notice when the program is changed? One small change at a time, as mutation testing.
 
-Changes are made to the syntax tree: comparisons, `and` and `or`, arithmetic, numbers, truth values
-and conditions turned round, what is returned or called left out. A mutant is a process of its own,
-made from one that has the libraries imported, which imports a copy of the program with the change;
-it is killed when a test of its area fails, and survives when all pass. Kernels that are
+A mutant is a process of its own, made from one that has the libraries imported. It imports a copy
+of the program with one change (`tests.campaigns.changes`); it is killed when a test of its area
+fails, and survives when all pass. The tests that execute the changed line, as coverage saw them on
+the program as it is, are run first; all others of the area only if these pass. Kernels that are
 compiled are left out: what was compiled of the sound ones would be run.
 
-Run: python -m tests.campaigns.mutants --count 400 [--json]
+Run: python -m tests.campaigns.mutants --count 400 [--only loading] [--json]
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 import dataclasses
 import importlib
+import json
 import multiprocessing
 import os
 import random
@@ -23,10 +23,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns.changes import mutated, n_changes
 from tests.campaigns.report import Report, command
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +36,8 @@ PRELOAD = ("numpy", "pandas", "torch", "torchvision", "timm", "numba", "safetens
 PRELOAD += ("scipy.stats", "sklearn.datasets", "gudhi", "hypothesis.strategies", "pytest")
 #: How long the tests of an area may take on a program without a change.
 _PATIENCE_SECONDS = 1800.0
+#: How many of the tests that execute a line are run before all others.
+_N_FIRST = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,141 +83,65 @@ AREAS = {
         ),
     ),
     "topology": Area(
-        ("audit/topology/births.py", "audit/topology/_reference.py", "audit/topology/cycles.py"),
+        (
+            *("audit/topology/births.py", "audit/topology/cycles.py", "audit/topology/diagrams.py"),
+            *("audit/topology/_reference.py", "audit/topology/_clique.py"),
+            *("audit/topology/_cubical.py", "audit/topology/_levels.py"),
+            *("audit/topology/_inputs.py", "audit/topology/_tensor_ops.py"),
+        ),
         (
             *("tests/unit/test_topology_births.py", "tests/unit/test_topology_inputs.py"),
             *("tests/unit/test_topology_backends.py", "tests/unit/test_topology_cycles.py"),
-            "tests/property/test_topology_properties.py",
+            *("tests/property/test_topology_properties.py", "tests/unit/test_topology_diagrams.py"),
         ),
     ),
 }
 
-_COMPARED = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-_COMPUTED = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-    ast.Mod: ast.Mult,
-    ast.RShift: ast.LShift,
-}
 
+class Observed:
+    """Which tests execute which lines of an area, and how long each takes."""
 
-def changes_of(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Every change of one node: in words, and the node that takes its place."""
-    new: Any = copy.deepcopy(node)
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARED:
-        new.ops[0] = _COMPARED[type(node.ops[0])]()
-        yield "another comparison", new
-    elif isinstance(node, ast.BoolOp):
-        new.op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
-        yield "`and` for `or`, or the other way", new
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield "no `not`", new.operand
-    elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _COMPUTED:
-        new.op = _COMPUTED[type(node.op)]()
-        yield "another operation", new
-    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        yield "the other truth value", ast.Constant(not node.value)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        yield "one more", ast.Constant(node.value + 1)
-    elif isinstance(node, ast.If | ast.IfExp | ast.While):
-        new.test = ast.UnaryOp(ast.Not(), new.test)
-        yield "the other condition", new
-    elif isinstance(node, ast.Return) and node.value is not None:
-        if not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            yield "nothing returned", ast.Return(ast.Constant(None))
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        yield "a call left out", ast.Pass()
-    elif isinstance(node, ast.Raise):
-        yield "nothing raised", ast.Pass()
+    def __init__(self, path: Path) -> None:
+        found = json.loads(path.read_text("utf-8"))
+        self._seconds: dict[str, float] = found["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = found["lines"]
 
+    def tests(self, path: Path, lines: range) -> list[str]:
+        """The tests that execute one of these lines of a file, one of each function first."""
+        of_file = self._lines.get(str(path.relative_to(ROOT)), {})
+        tests = {test for line in lines for test in of_file.get(str(line), [])}
+        functions: dict[str, list[str]] = defaultdict(list)
+        for test in sorted(tests, key=lambda test: self._seconds.get(test, 0.0)):
+            functions[test.partition("[")[0]].append(test)
+        first = [cases[0] for cases in functions.values()]
+        rest = [test for cases in functions.values() for test in cases[1:]]
+        return (first + rest)[:_N_FIRST]
 
-class _Sites(ast.NodeTransformer):
-    """Counts the changes of a tree, and makes the one of a number."""
-
-    def __init__(self, wanted: int | None) -> None:
-        self.wanted, self.seen, self.about = wanted, 0, ""
-
-    def visit(self, node: ast.AST) -> Any:
-        """Go through all but annotations, names of types and blocks for type checkers."""
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            return node
-        for words, new in changes_of(node):
-            if self.seen == self.wanted:
-                self.about = f"line {getattr(node, 'lineno', 0)}: {words}"
-                self.seen += 1
-                return ast.copy_location(new, node)
-            self.seen += 1
-        return self.generic_visit(node)
-
-    def visit_arguments(self, node: ast.arguments) -> Any:
-        """Defaults alone."""
-        node.defaults = [self.visit(default) for default in node.defaults]
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
-        """The value alone."""
-        if node.value is not None:
-            node.value = self.visit(node.value)
-        return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        """All but what is returned, as a type."""
-        returns, node.returns = node.returns, None
-        node.args = self.visit_arguments(node.args)
-        node.body = [self.visit(part) for part in node.body]
-        node.returns = returns
-        return node
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
-        """Messages stay as they are."""
-        return node
-
-
-def n_changes(path: Path) -> int:
-    """How many mutants a file has."""
-    sites = _Sites(None)
-    sites.visit(ast.parse(path.read_text("utf-8")))
-    return sites.seen
-
-
-def mutated(path: Path, number: int) -> tuple[ast.Module, str]:
-    """A file's tree with one change, and the change in words."""
-    sites = _Sites(number)
-    tree = sites.visit(ast.parse(path.read_text("utf-8")))
-    return ast.fix_missing_locations(tree), sites.about
+    def seconds(self, tests: Sequence[str]) -> float:
+        """How long these tests took."""
+        return sum(self._seconds.get(test, 0.0) for test in tests)
 
 
 @contextlib.contextmanager
-def changed(place: Path, path: Path, number: int | None) -> Iterator[None]:
+def changed(place: Path, path: Path, number: int) -> Iterator[None]:
     """Change one file in a copy of the program, for a while."""
+
     file = place / path.relative_to(ROOT)
-    if number is not None:
-        file.write_text(ast.unparse(mutated(path, number)[0]), "utf-8")
+    file.write_text(ast.unparse(mutated(path, number).tree), "utf-8")
     try:
         yield
     finally:
-        if number is not None:
-            shutil.copy2(path, file)
+        shutil.copy2(path, file)
 
 
-def attempt(place: str, tests: tuple[str, ...]) -> None:
-    """Run the tests of an area on a copy of the program; the exit code says what came."""
+def attempt(place: str, tests: Sequence[str], notes: str | None = None) -> None:
+    """Run tests on a copy of the program; the exit code says what came.
+
+    Args:
+        place: The folder of the copy.
+        tests: Files of tests, or single tests.
+        notes: Where to write which test executes which lines, as JSON.
+    """
     import torch
 
     os.chdir(ROOT)
@@ -223,10 +151,10 @@ def attempt(place: str, tests: tuple[str, ...]) -> None:
     os.environ["HYPOTHESIS_PROFILE"] = "default"
     torch.set_num_threads(1)
     importlib.import_module("audit")  # before pytest puts the sound one first
-    os._exit(_tested(tests))
+    os._exit(_tested(tests, notes and _Observer(place, notes)))
 
 
-def _tested(tests: tuple[str, ...]) -> int:
+def _tested(tests: Sequence[str], observer: object) -> int:
     """How pytest ends."""
     import pytest
 
@@ -235,34 +163,93 @@ def _tested(tests: tuple[str, ...]) -> int:
     os.dup2(nowhere, 2)
     given = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
     given += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main(given))
+    return int(pytest.main(given, plugins=[observer] if observer else None))
 
 
-def outcome(
-    context: Any, place: Path, path: Path, number: int | None, area: Area, seconds: float
-) -> str:
-    """What became of a mutant in so many seconds: "killed", "survived" or "timeout"."""
-    with changed(place, path, number):
-        process = context.Process(target=attempt, args=(str(place), area.tests))
+class _Observer:
+    """A plugin of pytest that notes which test executes which lines, and for how long it runs."""
+
+    def __init__(self, place: str, notes: str) -> None:
+        import coverage
+
+        self._place, self._notes = Path(place), Path(notes)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._coverage = coverage.Coverage(
+            data_file=None, config_file=False, source=[str(self._place / "audit")], messages=False
+        )
+        self._coverage.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """From now on, lines are those of a test."""
+        self._coverage.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """A part of a test has ended: its setting up, itself or what it cleans up."""
+        self._seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Write what was seen."""
+        self._coverage.stop()
+        data, lines = self._coverage.get_data(), {}
+        for file in data.measured_files():
+            name = str(Path(file).relative_to(self._place))
+            lines[name] = {
+                line: [test for test in tests if test]
+                for line, tests in data.contexts_by_lineno(file).items()
+            }
+        found = {"seconds": self._seconds, "lines": lines}
+        self._notes.write_text(json.dumps(found), "utf-8")
+
+
+class Laboratory:
+    """A copy of the program, and the processes that run tests on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.place = folder / "program"
+        # one copy for all, where what is compiled of the other files is kept between mutants
+        shutil.copytree(ROOT / "audit", self.place / "audit")
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOAD))
+
+    def tested(self, tests: Sequence[str], seconds: float, notes: Path | None = None) -> str:
+        """What came of these tests in so many seconds: "killed", "survived" or "timeout"."""
+        given = (str(self.place), tests, notes and str(notes))
+        process = self._context.Process(target=attempt, args=given)
         process.start()
         process.join(seconds)
         if process.is_alive():
             process.kill()
             process.join()
             return "timeout"
-    return "survived" if process.exitcode == 0 else "killed"
+        return "survived" if process.exitcode == 0 else "killed"
+
+    def observed(self, area: Area) -> Observed | None:
+        """Which tests of an area execute which lines; None where the tests fail as it is."""
+        notes = self._folder / "notes.json"
+        if self.tested(area.tests, _PATIENCE_SECONDS, notes) != "survived":
+            return None
+        return Observed(notes)
+
+    def outcome(self, path: Path, number: int, area: Area, seen: Observed, seconds: float) -> str:
+        """What became of a mutant: "killed", "survived" or "timeout"."""
+        first = seen.tests(path, mutated(path, number).lines)
+        with changed(self.place, path, number):
+            became = "survived"
+            if first:
+                became = self.tested(first, 60 + 3 * seen.seconds(first))
+            return self.tested(area.tests, seconds) if became == "survived" else became
 
 
-def run(count: int, seed: int) -> Report:
+def run(count: int, seed: int, only: str | None = None) -> Report:
     """So many mutants, shared out equally among the areas."""
     report = Report()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
+    areas = {name: area for name, area in AREAS.items() if only in (None, name)}
     with tempfile.TemporaryDirectory() as folder:
-        # one copy for all, where what is compiled of the other files is kept between mutants
-        shutil.copytree(ROOT / "audit", Path(folder) / "audit")
-        _try_all(report, context, Path(folder), count, seed)
-    for name in AREAS:
+        laboratory = Laboratory(Path(folder))
+        for name in areas:
+            _try(report, laboratory, name, max(1, count // len(areas)), seed)
+    for name in areas:
         tried = sum(report.counts[f"{name}: {word}"] for word in ("killed", "timeout", "survived"))
         if tried:
             killed = tried - report.counts[f"{name}: survived"]
@@ -270,26 +257,26 @@ def run(count: int, seed: int) -> Report:
     return report
 
 
-def _try_all(report: Report, context: Any, place: Path, count: int, seed: int) -> None:
-    """So many mutants in a copy of the program."""
-    rng = random.Random(seed)
-    for name, area in AREAS.items():
+def _try(report: Report, laboratory: Laboratory, name: str, count: int, seed: int) -> None:
+    """So many mutants of an area."""
+    area = AREAS[name]
+    seen = laboratory.observed(area)
+    if seen is None:
+        report.fail(f"{name}: the tests fail without a change")
+        return
+    started = time.monotonic()
+    laboratory.tested(area.tests, _PATIENCE_SECONDS)
+    seconds = 60 + 3 * (time.monotonic() - started)
+    every = [(path, number) for path in area.paths() for number in range(n_changes(path))]
+    report.count(f"{name}: mutants there are", len(every))
+    for path, number in random.Random(seed).sample(every, min(len(every), count)):
         started = time.monotonic()
-        if outcome(context, place, ROOT, None, area, _PATIENCE_SECONDS) != "survived":
-            report.fail(f"{name}: the tests fail without a change")
-            continue
-        seconds = 60 + 3 * (time.monotonic() - started)
-        every = [(path, number) for path in area.paths() for number in range(n_changes(path))]
-        report.count(f"{name}: mutants there are", len(every))
-        for path, number in rng.sample(every, min(len(every), max(1, count // len(AREAS)))):
-            about = mutated(path, number)[1]
-            started = time.monotonic()
-            became = outcome(context, place, path, number, area, seconds)
-            report.count(f"{name}: {became}")
-            where = f"{path.relative_to(ROOT)}, {about}"
-            said = f"{became} after {time.monotonic() - started:.0f} s: {where}"
-            print(said, file=sys.stderr, flush=True)  # noqa: T201
+        became = laboratory.outcome(path, number, area, seen, seconds)
+        report.count(f"{name}: {became}")
+        where = f"{path.relative_to(ROOT)}, {mutated(path, number).words}"
+        said = f"{became} after {time.monotonic() - started:.0f} s: {where}"
+        print(said, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    command(run, 400)
+    command(run, 400, tuple(AREAS))

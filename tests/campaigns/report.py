@@ -28,21 +28,25 @@ class Report:
         self.counts[what] += n
 
 
-def command(run: Callable[[int, int], Report], count: int) -> None:
+def command(run: Callable[..., Report], count: int, parts: tuple[str, ...] = ()) -> None:
     """Run a campaign as the command line says, print what it came to, and end.
 
     Args:
-        run: Of a count and a seed.
+        run: Of a count and a seed; where there are parts, of the one that is asked for as well.
         count: By default.
+        parts: The parts that can be run alone.
     """
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(description=(module.__doc__ or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=count, help=f"how many; {count} by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    if parts:
+        parser.add_argument("--only", choices=parts, help="run this part alone")
     given = parser.parse_args()
     started = time.monotonic()
-    found = run(given.count, given.seed)
+    asked = {"only": given.only} if parts else {}
+    found = run(given.count, given.seed, **asked)
     seconds = round(time.monotonic() - started, 1)
     said = {"counts": dict(found.counts), "failures": found.failures, "seconds": seconds}
     if given.json:
