@@ -24,9 +24,9 @@ def quarantine(root: Path, path: Path, reason: str) -> None:
     """Move a damaged entry out of the way and say so."""
     _log.warning("cache entry %s is damaged (%s): set aside, to be recomputed", path, reason)
     folder = root / "quarantine"
-    if path.parent.is_symlink() or path.parent.parent.is_symlink() or folder.is_symlink():
-        return  # the file is not the store's to move
     with contextlib.suppress(OSError):
+        if path.parent.is_symlink() or path.parent.parent.is_symlink() or folder.is_symlink():
+            return  # the file is not the store's to move
         folder.mkdir(parents=True, exist_ok=True)
         path.replace(folder / f"{path.name}.{uuid.uuid4().hex[:8]}")
 
@@ -43,14 +43,15 @@ def remove(root: Path, entries: Sequence[Path]) -> None:
         StoreError: The system refuses to remove one, or a folder of the store leads elsewhere.
     """
     entries = list(entries)
-    for folder in sorted({root / "entries", root / "quarantine", *(e.parent for e in entries)}):
-        if folder.is_symlink():
-            raise StoreError(
-                f"{folder} is a link to {os.readlink(folder)}: nothing is removed through it; "
-                "remove the link, or name the store that it leads to"
-            )
     long_ago = time.time() - _ORPHAN_SECONDS
+    path = root
     try:
+        for path in sorted({root / "entries", root / "quarantine", *(e.parent for e in entries)}):
+            if path.is_symlink():
+                raise StoreError(
+                    f"{path} is a link to {os.readlink(path)}: nothing is removed through it; "
+                    "remove the link, or name the store that it leads to"
+                )
         for path in [*entries, *_set_aside(root / "quarantine")]:
             path.unlink(missing_ok=True)
         for path in (root / "entries").glob("??/.*.tmp"):

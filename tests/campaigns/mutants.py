@@ -59,6 +59,8 @@ AREAS = {
             *("tests/unit/test_network_weights.py", "tests/unit/test_weights_choice.py"),
             *("tests/unit/test_weights_refusals.py", "tests/unit/test_weights_shards.py"),
             *("tests/unit/test_weights_answer.py", "tests/unit/test_weights_cage.py"),
+            *("tests/unit/test_weights_zip.py", "tests/unit/test_weights_server.py"),
+            "tests/unit/test_weights_limits.py",
             "tests/unit/test_fitting_names.py",
             *("tests/faults/test_weights_odd.py", "tests/faults/test_loading_archives.py"),
             *("tests/unit/test_remote_weights.py", "tests/faults/test_loading_confined.py"),
@@ -69,6 +71,8 @@ AREAS = {
         ("audit/store/*.py", "audit/files.py"),
         (
             *("tests/unit/test_store.py", "tests/faults/test_store_power.py"),
+            *("tests/unit/test_files.py", "tests/unit/test_store_tiers.py"),
+            "tests/unit/test_cli_cache.py",
             *("tests/property/test_store_property.py", "tests/faults/test_store_faults.py"),
             *("tests/unit/test_store_bucket.py", "tests/faults/test_store_old.py"),
             *("tests/faults/test_files_without_end.py", "tests/faults/test_files_left_over.py"),
@@ -209,6 +213,8 @@ class Laboratory:
         self.place = folder / "program"
         # one copy for all, where what is compiled of the other files is kept between mutants
         shutil.copytree(ROOT / "audit", self.place / "audit")
+        # numba is imported before the tests could ask for its simulator
+        os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOAD))
 

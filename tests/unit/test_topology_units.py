@@ -1,13 +1,20 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from audit.arrays import NO_BIRTH
 from audit.errors import DataError
 from audit.topology import FLAG_CONSTANT, FLAG_ZERO, LayerBirths
 from audit.topology.entropy import feature_entropy
-from audit.topology.units import COLUMNS, STATUS_NAMES, unit_frame, unit_status
+from audit.topology.units import (
+    COLUMNS,
+    STATUS_NAMES,
+    sampled_unit_frame,
+    unit_frame,
+    unit_status,
+)
 
 ZERO = FLAG_CONSTANT | FLAG_ZERO
 
@@ -115,3 +122,11 @@ def test_status_does_not_depend_on_how_many_units_are_told_at_a_time(monkeypatch
     monkeypatch.setattr("audit.topology.units._ENTRIES_AT_A_TIME", entries)
     assert np.array_equal(unit_status(flags, births, labels, 5), expected)
     assert unit_status(flags[:, :0], births[:, :0], labels, 5).shape == (5, 0)
+
+
+def test_a_sample_has_rows_of_the_classes_that_are_in_it_alone():
+    births = np.random.default_rng(0).integers(1, 5, (6, 3))
+    found = sampled_unit_frame([layer(births)], np.array([4, 1, 4, 1, 4, 1]), list("abcde"))
+    expected = unit_frame([layer(births)], np.array([1, 0, 1, 0, 1, 0]), ["b", "e"])
+    pd.testing.assert_frame_equal(found, expected)
+    assert list(found["class_name"].cat.categories) == ["b", "e"]
