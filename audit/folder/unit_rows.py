@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from audit.errors import AuditError, DataError, unknown_name
 from audit.files import open_plain, writing_atomically
@@ -29,10 +29,13 @@ CHOICES: Final[Mapping[str, str]] = {
 
 #: Columns that hold words, few and often.
 _WORDS: Final = ("checkpoint", "filtration", "layer", "class_name", "status")
+#: Columns that hold whole numbers, and others that hold numbers.
+_WHOLE: Final = ("unit", "n_images")
+_NUMBERS: Final = ("effective_rate", "birth_entropy", "feature_entropy")
+#: Columns without which a table is not read.
+_NEEDED: Final = (*CHOICES, "effective_rate", "feature_entropy")
 #: Rows of which a part of the file consists at least, but for the last: some 40 MB in memory.
 _ROWS_TOGETHER: Final = 500_000
-#: Columns that hold numbers.
-_NUMBERS: Final = ("unit", "effective_rate", "feature_entropy")
 #: What pandas and pyarrow raise over a file that is no table, or a crafted one.
 _UNREADABLE: Final = (
     *(OSError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
@@ -109,49 +112,82 @@ def read_units(path: Path, checkpoint: str | None = None) -> pd.DataFrame:
         checkpoint: The only one whose rows are kept, while the file is read part by part.
 
     Raises:
-        DataError: It cannot be read, is no table, lacks a column, or has other than numbers where
-            numbers are needed.
+        DataError: It cannot be read, is no table, lacks a column or has it twice, or has something
+            else in one than words or numbers.
     """
     try:
-        with open_plain(path) as file:
-            metadata = checked_metadata(path, file, whole=checkpoint is None)
-            file.seek(0)
+        with open_plain(path) as opened:
+            metadata = checked_metadata(path, opened, whole=checkpoint is None)
+            opened.seek(0)
+            file = pq.ParquetFile(opened, metadata=metadata)
+            columns = _sound_columns(file.schema_arrow, path)
             if checkpoint is None:
-                table = pd.read_parquet(file)
+                found = _plain(file.read(columns))
             else:
-                table = _rows_of(pq.ParquetFile(file, metadata=metadata), checkpoint, path)
+                found = _rows_of(file, columns, checkpoint, path)
+            table: pd.DataFrame = found.to_pandas()
     except AuditError:
         raise
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {unquoted(error)}; {_REMEDY}") from error
-    missing = [name for name in (*CHOICES, *_NUMBERS) if name not in table.columns]
-    if missing:
-        raise DataError(f"{path} lacks the columns {', '.join(missing)}; {_REMEDY}")
-    for name in _NUMBERS:
-        if not is_numeric_dtype(table[name]) or is_bool_dtype(table[name]):
-            raise DataError(
-                f"{path} needs numbers in column {name!r}, found {table[name].dtype}; {_REMEDY}"
-            )
-    for name in _WORDS:
-        if isinstance(table.get(name, pd.Series()).dtype, pd.CategoricalDtype):
-            words = sorted(table[name].cat.categories)
+    for name in columns:
+        if name not in _NUMBERS and found[name].null_count + table[name].isna().sum():
+            raise DataError(f"{path} has rows without a value in column {name!r}; {_REMEDY}")
+        if name in _WORDS:
+            words = sorted(table[name].cat.remove_unused_categories().cat.categories)
             table[name] = table[name].cat.set_categories(words)
     return table
 
 
-def _rows_of(file: pq.ParquetFile, checkpoint: str, path: Path) -> pd.DataFrame:
+def _sound_columns(schema: pa.Schema, path: Path) -> list[str]:
+    """The columns of a unit table that a file has, in its order; others are not read.
+
+    Raises:
+        DataError: It lacks one, has one twice, or has one of another kind.
+    """
+    missing = [name for name in _NEEDED if name not in schema.names]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; {_REMEDY}")
+    known = [name for name in schema.names if name in (*_WORDS, *_WHOLE, *_NUMBERS)]
+    for name in known:
+        if known.count(name) > 1:
+            raise DataError(f"{path} has the column {name!r} twice; {_REMEDY}")
+        kind = schema.field(name).type
+        if name in _WORDS:
+            of = kind.value_type if pa.types.is_dictionary(kind) else kind
+            sound, needed = pa.types.is_string(of) or pa.types.is_large_string(of), "words"
+        elif name in _WHOLE:
+            sound, needed = pa.types.is_integer(kind), "whole numbers"
+        else:
+            sound, needed = pa.types.is_floating(kind) or pa.types.is_integer(kind), "numbers"
+        if not sound:
+            raise DataError(f"{path} needs {needed} in column {name!r}, found {kind}; {_REMEDY}")
+    return known
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The same in the types of a unit table, without what the file says to pandas."""
+    found = {}
+    for name in table.column_names:
+        column = table[name]
+        if name in _WORDS:
+            words = pa.dictionary(pa.int32(), pa.string())
+            encoded = pa.types.is_dictionary(column.type)
+            found[name] = (column if encoded else column.dictionary_encode()).cast(words)
+        else:
+            found[name] = column.cast(pa.int32() if name in _WHOLE else pa.float64())
+    return pa.table(found).unify_dictionaries()
+
+
+def _rows_of(file: pq.ParquetFile, columns: list[str], checkpoint: str, path: Path) -> pa.Table:
     """The rows of one checkpoint; parts that say that they have none of it are not read."""
-    parts = [file.schema_arrow.empty_table().to_pandas()]
+    parts = [_plain(file.schema_arrow.empty_table().select(columns))]
     for number in range(file.num_row_groups):
         if _may_hold(file.metadata.row_group(number), checkpoint):
-            part = file.read_row_group(number).to_pandas()
-            parts.append(part[part["checkpoint"] == checkpoint])
+            part = _plain(file.read_row_group(number, columns))
+            parts.append(part.filter(pc.equal(part["checkpoint"].cast(pa.string()), checkpoint)))
             check_rows(sum(map(len, parts)), path)
-    table: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    for name in _WORDS:
-        if name in table:
-            table[name] = table[name].astype("str").astype("category")
-    return table
+    return pa.concat_tables(parts).unify_dictionaries()
 
 
 def _may_hold(group: Any, checkpoint: str) -> bool:

@@ -74,7 +74,9 @@ def test_one_checkpoint_is_read_without_the_others(tmp_path, monkeypatch, togeth
     read = []
     real = pq.ParquetFile.read_row_group
     monkeypatch.setattr(
-        pq.ParquetFile, "read_row_group", lambda file, n: read.append(n) or real(file, n)
+        pq.ParquetFile,
+        "read_row_group",
+        lambda file, n, columns: read.append(n) or real(file, n, columns),
     )
     for name in ("a", "b", "ä"):
         found = folder_units(tmp_path, checkpoint=name, layer=None)
