@@ -265,7 +265,7 @@ RELATIONS = (
     Relation("stretched", "cubical: rows and columns repeated at will leave b(x)", stretched),
     Relation(
         "twin",
-        "clique: a copy of a vertex that is joined to it at level 1 leaves b(x), as it is dominated",
+        "clique: a copy of a vertex, joined to it at level 1, is dominated and leaves b(x)",
         twin,
     ),
     Relation("rectified", "b(max(x, t)) = b(x) where v(x) > t, else never", rectified),

@@ -291,7 +291,7 @@ RELATIONS = (
     ),
     Relation(
         "interval of a unit",
-        "with one seed a unit's interval does not depend on the units beside it, nor on their order",
+        "with one seed a unit's interval does not depend on which units are beside it",
         interval_of_a_unit,
     ),
     Relation(
