@@ -5,7 +5,18 @@ The counts of the record are those of the environments of tox, such as `tox -e k
 
 import os
 
-from tests.campaigns import benign, damaged, fuzz, hostile, io_faults, kills, sweep, writers
+from tests.campaigns import (
+    benign,
+    damaged,
+    fuzz,
+    hostile,
+    io_faults,
+    kills,
+    maps_with_reference,
+    relations,
+    sweep,
+    writers,
+)
 
 MORE = int(os.environ.get("GENAUDIT_CAMPAIGN", "1"))
 
@@ -59,3 +70,12 @@ def test_row_14_sixteen_writers_without_locks_never_show_a_torn_entry():
 
 def test_row_18_poisoned_checkpoints_cost_their_own_rows_alone():
     assert_none_failed(sweep.run(8, 1), "rows with a reason", 4)
+
+
+def test_relations_hold_and_maps_have_the_births_of_the_reference():
+    report = relations.run(4 * MORE, 1)
+    assert_none_failed(report, "relations", 20)
+    for name in relations.RELATIONS:
+        assert report.counts[f"relation: {name}"] == 4 * MORE
+    for kind in maps_with_reference.KINDS:
+        assert report.counts[f"maps: {kind}"] >= 50 * MORE

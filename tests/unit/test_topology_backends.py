@@ -9,11 +9,11 @@ import threading
 import time
 import tracemalloc
 
-import gudhi
 import numpy as np
 import pytest
 import torch
 from gudhi.sklearn.cubical_persistence import CubicalPersistence
+from levels_by_gudhi import gudhi_clique_level, gudhi_cubical_level
 from programs import run_program
 from scipy import ndimage
 from sklearn.datasets import load_digits
@@ -48,31 +48,6 @@ def maps_of_every_kind(n, h, w, seed=0):
         "signed zeros": np.where(noise > 0.5, -0.0, np.round(noise, 1)).astype(np.float32),
         "real": digits_maps(n, h, w, seed),
     }
-
-
-def gudhi_cubical_level(feature_map, diagram):
-    """Birth level from GUDHI's H₁ diagram of the negated map."""
-    if len(diagram) == 0:
-        return NO_BIRTH
-    birth = -diagram[:, 0].min()
-    return int(np.sum(np.unique(feature_map) >= birth))
-
-
-def gudhi_clique_level(feature_map):
-    """Birth level from GUDHI's simplex tree, expanded to triangles, under the full preset."""
-    n = len(feature_map)
-    weight = np.maximum(feature_map, feature_map.T)
-    upper = np.triu_indices(n, 1)
-    values = np.unique(weight[upper])[::-1]
-    tree = gudhi.SimplexTree()
-    for vertex in range(n):
-        tree.insert([vertex], 0.0)
-    for u, v in zip(*upper, strict=True):
-        tree.insert([u, v], float(np.searchsorted(-values, -weight[u, v])) + 1)
-    tree.expansion(2)
-    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
-    births = tree.persistence_intervals_in_dimension(1)
-    return int(births[:, 0].min()) if len(births) else NO_BIRTH
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 4), (5, 9), (14, 14), (1, 8), (28, 28)])
