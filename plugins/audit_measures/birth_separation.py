@@ -77,7 +77,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             f"({filtration} filtration)"
         ),
         compute=functools.partial(birth_separation, filtration=filtration),
-        version="1",
+        version="2",
         direction="higher",
         invariance="node-wise",
         varies_with=("dtype", "device"),

@@ -279,7 +279,7 @@ def of_both_filtrations() -> list[MeasureEntry]:
 @functools.cache
 def birth_measures() -> list[MeasureEntry]:
     """Measures of births that are defined on samples as small as these."""
-    names = ("feature_entropy.", "birth_class_information.")
+    names = ("feature_entropy.", "birth_class_information.", "birth_separation.")
     return [entry for entry in genaudit_measures() if entry.name.startswith(names)]
 
 
