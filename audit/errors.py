@@ -31,10 +31,15 @@ __all__ = [
     "MeasureError",
     "UnavailableError",
     "StoreError",
+    "Termination",
     "unknown_name",
     "quoted",
     "column_names",
 ]
+
+
+class Termination(SystemExit):
+    """The system asks this process to end: whatever is under way is left, by whoever catches."""
 
 
 class AuditError(Exception):

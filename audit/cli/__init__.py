@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,7 +15,7 @@ from typing import Final, TextIO, cast
 import click
 
 import audit
-from audit.errors import AuditError
+from audit.errors import AuditError, Termination
 from audit.files import refusals_typed
 from audit.search_path import drop_empty_entries
 from audit.shown import ShownStream, shown
@@ -109,7 +111,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     before = sys.stdout, sys.stderr
     # one place for all that is printed, logged or raised; progress bars return the carriage
-    out, err = ShownStream(before[0]), ShownStream(before[1], kept="\r")
+    out = ShownStream(before[0] or io.StringIO())  # there is none where it was closed
+    err = ShownStream(before[1] or io.StringIO(), kept="\r")
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
     try:
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -124,6 +127,7 @@ def _run() -> None:
     try:
         with refusals_typed():
             code = genaudit.main(standalone_mode=False)
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -133,11 +137,24 @@ def _run() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: what was finished is kept; run again to go on", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:  # one that names no file: of standard output
+        _tell_unwritten(error)
+        sys.exit(EXIT_ERROR)
     sys.exit(code or 0)
+
+
+def _tell_unwritten(error: OSError) -> None:
+    """Say that standard output takes nothing, where that can be said; nothing more is put there."""
+    with contextlib.suppress(OSError):
+        reason = error.strerror or str(error)
+        click.echo(f"error: what is printed cannot be written: {reason}", err=True)
+    with contextlib.suppress(OSError, ValueError):
+        # or the interpreter tries again as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     """End as Ctrl-C does, with the exit code of SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     click.echo("terminated: what was finished is kept; run again to go on", err=True)
-    raise SystemExit(EXIT_TERMINATED)
+    raise Termination(EXIT_TERMINATED)

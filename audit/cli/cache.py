@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit.cli import EXIT_ERROR
-from audit.cli.options import as_json, cache_option
+from audit.cli.options import Number, as_json, cache_option
 
 if TYPE_CHECKING:
     from audit.remote import Location
@@ -24,7 +24,7 @@ Result = dict[str, Any] | list[dict[str, Any]]
     "action", type=click.Choice(["info", "ls", "du", "verify", "prune", "clear"]), default="info"
 )
 @cache_option
-@click.option("--older-than", type=click.FloatRange(0), help="prune: entries of so many days.")
+@click.option("--older-than", type=Number(0), help="prune: entries of so many days.")
 @click.option(
     "--max-bytes", type=click.IntRange(0), help="prune: the oldest, until so many bytes are left."
 )

@@ -27,6 +27,17 @@ folder_argument = click.argument(
 config_argument = click.argument("config", type=click.Path(path_type=Path))
 
 
+class Number(click.FloatRange):
+    """A finite number within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; NaN lies within no bounds."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
 def _amount(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """A number above 0."""
     if text is None:

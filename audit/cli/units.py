@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from audit.cli.options import as_json, cache_option, folder_argument
+from audit.cli.options import Number, as_json, cache_option, folder_argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ _MOST_REASONS: Final = 3
 @click.option("--filtration", type=click.Choice(["clique", "cubical"]), help="Only this one.")
 @click.option(
     "--min-rate",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.1,
     show_default=True,
     help="Leave out units born on a smaller share of the images: their entropy says little.",

@@ -119,7 +119,7 @@ def read_units(path: Path, checkpoint: str | None = None) -> pd.DataFrame:
         with open_plain(path) as opened:
             metadata = checked_metadata(path, opened, whole=checkpoint is None)
             opened.seek(0)
-            file = pq.ParquetFile(opened, metadata=metadata)
+            file = pq.ParquetFile(opened, metadata=metadata, read_dictionary=_WORDS)
             columns = _sound_columns(file.schema_arrow, path)
             if checkpoint is None:
                 found = _plain(file.read(columns))

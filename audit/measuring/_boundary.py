@@ -7,17 +7,36 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from audit.errors import MeasureError, Termination
+
 T = TypeVar("T")
 _log = logging.getLogger("genaudit.measuring")
 
 
 def attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """A step's result, or its exception."""
+    """A step's result, or its exception.
+
+    What would end the process, such as `SystemExit`, is a failure of the step; but for Ctrl-C and
+    the system's own request to end.
+    """
     try:
         return step(), None
-    except Exception as error:  # noqa: BLE001  networks and plugins may raise anything
-        _log.debug("a step failed", exc_info=True)
-        return None, error
+    except (KeyboardInterrupt, Termination):
+        raise
+    except BaseException as error:  # noqa: BLE001  networks and plugins may raise anything
+        _log.debug("a step failed with %s", type(error).__name__)
+        return None, told(error)
+
+
+def told(error: BaseException) -> Exception:
+    """The same error, if it is an ordinary one that can be put into words; else one that is."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001  an exception is a class like any other
+        return MeasureError(f"{type(error).__name__} was raised, which cannot be put into words")
+    if isinstance(error, Exception):
+        return error
+    return MeasureError(" ".join(f"{type(error).__name__} was raised: {words}".split()))
 
 
 def forget_locals(error: Exception) -> Exception:

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,13 +17,14 @@ import torch
 
 from audit.data.split_guard import open_training
 from audit.data.transform import eval_transform, load_batch, resolve_data_config
-from audit.errors import CheckpointError
+from audit.errors import CheckpointError, MeasureError, Termination
 from audit.measuring._ahead import one_ahead
 from audit.measuring._boundary import attempt
 from audit.measuring._evidence import N_IMAGES, gather
 from audit.measuring._kept import OutputReducer
 from audit.measuring._sizes import refusal
 from audit.measuring._spool import Spool
+from audit.measuring._untouched import Untouched
 from audit.measuring.class_order import labels_in
 from audit.measuring.subject import DOUBT_VERSION, Subject
 from audit.measuring.view import NetworkView, Wanted
@@ -125,6 +126,7 @@ class CheckpointView(NetworkView):
         self._source = registry.models[subject.source]
         self._registry = registry
         self._given_split = split
+        self._handed_out = False
 
     @property
     def _wanted_layers(self) -> Sequence[str]:
@@ -145,6 +147,7 @@ class CheckpointView(NetworkView):
         Its weights lie in the memory format in which it runs: what a measure computes with it does
         not depend on whether passes were made before.
         """
+        self._handed_out = True
         return self._laid_out[0]
 
     @property
@@ -158,8 +161,42 @@ class CheckpointView(NetworkView):
         subject = self._subject
         module = frozen(self._network().float()).to(subject.device)
         self._before = tensor_digests(module)
+        self._untouched = Untouched(module)
         blank = torch.zeros(1, *self._config_of(module).input_size, device=subject.device)
         return module, lay_out(module, blank)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Within it a measure may use the network; it must give it back as it was.
+
+        Raises:
+            MeasureError: It did not. The network is built anew when it is asked for again.
+        """
+        self._handed_out = False
+        try:
+            yield
+        except (KeyboardInterrupt, Termination):
+            raise
+        except BaseException:
+            self._check_untouched()
+            raise
+        self._check_untouched()
+
+    def _check_untouched(self) -> None:
+        """Let go of a network that a measure has changed.
+
+        Raises:
+            MeasureError: It has.
+        """
+        changed = self._untouched.changed() if self._handed_out else []
+        if changed:
+            # what was found of the modules of that network goes with it
+            for name in ("_laid_out", "_chosen", "_tap"):
+                self.__dict__.pop(name, None)
+            raise MeasureError(
+                "it must leave the network and the process as they were; it changed the "
+                f"{listed(changed)} (work on a copy)"
+            )
 
     def _check_weights(self) -> None:
         """Refuse a network that changes its own weights while it runs.

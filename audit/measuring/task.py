@@ -233,9 +233,12 @@ class _Work:
     def _measure(self, measure: Provided, entry: MeasureEntry) -> None:
         """Compute one measure into the store, or note why it failed."""
         started = time.perf_counter()
-        values, error = attempt(
-            lambda: checked_values(self._view.within_memory(lambda: entry.compute(self._view)))
-        )
+
+        def compute() -> dict[str, Value]:
+            with self._view.lent():
+                return checked_values(self._view.within_memory(lambda: entry.compute(self._view)))
+
+        values, error = attempt(compute)
         if isinstance(error, UnavailableError):
             values = {"": Value.unavailable(str(error))}
         elif error is not None or values is None:

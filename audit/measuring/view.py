@@ -21,7 +21,7 @@ import torch
 from audit.arrays import Features, Logits
 from audit.errors import UnavailableError
 from audit.measuring._births import BirthReducer, KeptBirths
-from audit.measuring._boundary import attempt, forget_locals
+from audit.measuring._boundary import attempt, forget_locals, told
 from audit.measuring._kept import FeaturesReducer, OutputReducer
 from audit.measuring._spool import Spool
 from audit.measuring.passes import Passes, as_float
@@ -335,7 +335,7 @@ class NetworkView(TrainView):
             try:
                 return step()
             except Exception as error:
-                if not is_out_of_memory(error) or self.batch_size <= 1:
+                if not is_out_of_memory(told(error)) or self.batch_size <= 1:
                     raise
                 reason = str(forget_locals(error)).partition("\n")[0] or type(error).__name__
             smaller = self.batch_size // 2

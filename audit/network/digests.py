@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,15 +52,27 @@ def tensor_digests(module: nn.Module) -> dict[str, str]:
 
     Other entries, and buffers that are no part of the weights, are left out.
     """
+    return {
+        name: hashlib.sha256(_content(value)).hexdigest() for name, value in _plain_state(module)
+    }
+
+
+def fingerprints(module: nn.Module) -> dict[str, int]:
+    """Name → CRC-32 of every dense tensor in the state dict: a tenth of a second for 100 MB.
+
+    It shows that a tensor changed by accident, and is no proof against intent.
+    """
+    return {name: zlib.crc32(_content(value)) for name, value in _plain_state(module)}
+
+
+def _plain_state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and value of every dense tensor in the state dict."""
     import torch
 
-    return {
-        name: hashlib.sha256(_content(value)).hexdigest()
-        for name, value in module.state_dict().items()
-        if isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and not (value.is_quantized or value.is_meta)
-    }
+    for name, value in module.state_dict().items():
+        dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
+        if dense and not (value.is_quantized or value.is_meta):
+            yield name, value
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

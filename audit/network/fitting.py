@@ -261,9 +261,10 @@ def _conversions(
         if found == target:
             continue
         if found.is_complex or found.is_floating_point != target.is_floating_point:
+            needed = "floating point" if target.is_floating_point else "whole"
             raise CheckpointError(
                 f"checkpoint {path}: {name} is {found}, which cannot be converted to {target}; "
-                "save the weights as floating point numbers"
+                f"save it as {needed} numbers"
             )
         key = f"{found} to {target}".replace("torch.", "")
         converted[key] = converted.get(key, 0) + 1

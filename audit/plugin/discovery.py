@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from audit.errors import PluginError, unknown_name
+from audit.errors import PluginError, Termination, unknown_name
 
 #: The group of entry points, and the distribution whose own plugins are always loaded.
 GROUP: Final = "genaudit"
@@ -127,7 +127,9 @@ def load_plugins(
             )
         try:
             modules[plugin.name] = plugin.point.load()
-        except Exception as error:
+        except (KeyboardInterrupt, Termination):
+            raise
+        except BaseException as error:
             raise PluginError(
                 f"plugin {plugin.name!r} ({plugin.point.value}, from {plugin.brought_by}) cannot "
                 f"be imported: {type(error).__name__}: {error}; repair or uninstall it"

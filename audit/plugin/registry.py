@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from audit.errors import ConfigError, PluginError, quoted, unknown_name
+from audit.errors import ConfigError, PluginError, Termination, quoted, unknown_name
 from audit.plugin import hooks
 from audit.plugin.discovery import (
     HOW_TO_NAME,
@@ -105,7 +105,9 @@ class Registry:
             owner = implementation.plugin_name
             try:
                 entries = list(implementation.function())
-            except Exception as error:
+            except (KeyboardInterrupt, Termination):
+                raise
+            except BaseException as error:
                 raise PluginError(
                     f"plugin {owner!r}: {hook} failed: {type(error).__name__}: {error}; "
                     "repair or uninstall it"

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal, TypeAlias
 
 Status: TypeAlias = Literal["ok", "undefined", "unavailable", "failed"]
 
@@ -43,7 +40,10 @@ class Value:
         """Wrap a bare number; one that is not finite becomes "undefined"."""
         if isinstance(value, Value):
             return value
-        number = float(value)
+        given: Any = value  # of a plugin, which may return anything
+        if isinstance(given, str | bytes | bytearray):
+            raise TypeError(f"a number is needed, not {type(given).__name__}")
+        number = float(given.detach() if hasattr(given, "detach") else given)
         if math.isfinite(number):
             return cls(number)
         return cls.undefined(f"the measure gave {number} and no reason")

@@ -20,7 +20,8 @@ def advice(
     """Say which checkpoint to take, what it cannot be told apart from, and how well that did.
 
     Args:
-        ranking: Columns checkpoint and score, best first.
+        ranking: Columns checkpoint and score, and doubt where there are any, best first. A
+            checkpoint in doubt is not recommended.
         tied: The checkpoints that the first cannot be told apart from, best first.
         known: Columns checkpoint and held_out_accuracy, and train_accuracy where it is known, of
             the checkpoints with a known accuracy; None or without rows where there is none, or
@@ -33,11 +34,37 @@ def advice(
         return []
     names = [str(name) for name in ranking["checkpoint"]]
     first = names[0]
-    said = [f"Take {first}."]
+    said = _taken(names, _doubts(ranking))
     if len(names) > 1:
         said.append(_ties(tied, len(names)))
     if known is not None and len(known) > 1:
         said += _hindsight(first, known)
+    return said
+
+
+def _doubts(ranking: pd.DataFrame) -> list[str]:
+    """What is doubtful of each checkpoint, in words; "" where nothing is."""
+    if "doubt" not in ranking:
+        return [""] * len(ranking)
+    return [
+        ", ".join(str(doubt).replace("_", " ").split(";")) if pd.notna(doubt) else ""
+        for doubt in ranking["doubt"]
+    ]
+
+
+def _taken(names: Sequence[str], doubts: Sequence[str]) -> list[str]:
+    """Which checkpoint to take: the first, unless it is in doubt."""
+    if not doubts[0]:
+        return [f"Take {names[0]}."]
+    said = [
+        f"{names[0]} is first, but in doubt ({doubts[0]}): find out what is wrong with it before "
+        "you take it."
+    ]
+    sound = next((name for name, doubt in zip(names, doubts, strict=True) if not doubt), None)
+    if sound is not None:
+        said.append(f"The first that is not in doubt is {sound}.")
+    elif len(names) > 1:
+        said.append("So are all the others.")
     return said
 
 

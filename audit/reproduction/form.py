@@ -27,6 +27,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import ConfigError, unknown_name
+from audit.files import plain_text
 from audit.notations import toml_of
 from audit.zoo.recipes import Recipe
 
@@ -174,7 +175,7 @@ def read_form(name_or_path: str | Path) -> Form:
     if text.endswith(".toml"):
         path = Path(text)
         try:
-            return _parse(path.read_text("utf-8"), path.stem, f"form {path}", path.parent)
+            return _parse(plain_text(path), path.stem, f"form {path}", path.parent)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"form {path} cannot be read: {reason}") from error

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from audit.errors import ConfigError, unknown_name
-from audit.files import machine_folder
+from audit.files import machine_folder, plain_text
 from audit.folder.run_form import LARGEST_SEED
 from audit.network.weights import Which
 from audit.notations import toml_of
@@ -349,7 +349,7 @@ class AuditConfig(_Strict):
             ConfigError: It cannot be read, is not TOML, or does not fit; the message says where.
         """
         try:
-            content = toml_of(path.read_text("utf-8-sig"))
+            content = toml_of(plain_text(path))
         except UnicodeDecodeError as error:
             raise ConfigError(
                 f"configuration {path} must be text in UTF-8; byte {error.start} is none"

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from audit.data.transform import resolve_data_config
+from audit.errors import ConfigError
 from audit.network.forward import stream_maps
 from audit.network.layers import choose_layers
 from audit.network.plain import frozen, plain
@@ -57,7 +58,7 @@ def layer_table(
         module = frozen(plain(source.create(model, args, False)))
         config = resolve_data_config(source, module, args, transform or {})
         generator = torch.Generator().manual_seed(0)
-        images = torch.randn((_IMAGES, *config.input_size), generator=generator)
+        images = _noise((_IMAGES, *config.input_size), generator)
         wanted = (layers,) if isinstance(layers, str) else tuple(layers)
         chosen = choose_layers(module, images, wanted)
         rows: list[dict[str, Any]] = []
@@ -74,6 +75,19 @@ def layer_table(
         "notes": list(chosen.notes),
     }
     return pd.DataFrame(rows), about
+
+
+def _noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Images of noise.
+
+    Raises:
+        ConfigError: They are larger than memory.
+    """
+    try:
+        return torch.randn(shape, generator=generator)
+    except (RuntimeError, MemoryError, TypeError, OverflowError) as error:
+        size = " × ".join(map(str, shape[1:]))
+        raise ConfigError(f"images of {size} are too large for this machine's memory") from error
 
 
 def _row(spec: Any, maps: Tensor) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from audit.data.sample import Sample, draw_sample
 from audit.data.split_guard import open_training
 from audit.errors import ConfigError, DataError, unknown_name
+from audit.files import plain_text
 from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.subject import Provided, Subject
 from audit.measuring.view import Wanted
@@ -220,7 +221,7 @@ def checkpoint_config(
     path = Path(checkpoint)
     recipe = path.with_suffix(".json")
     try:
-        known = json_of(recipe.read_text("utf-8"))
+        known = json_of(plain_text(recipe))
         return CheckpointConfig(
             model=known["recipe"]["model"], model_args=known["model_args"], weights=str(path)
         )

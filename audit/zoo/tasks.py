@@ -32,6 +32,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from audit.errors import ConfigError, unknown_name
+from audit.files import plain_text
 from audit.notations import toml_of
 from audit.shown import unquoted
 from audit.zoo.recipes import Axis, Recipe
@@ -185,7 +186,7 @@ def read_task(name_or_path: str | Path) -> Task:
         return _parse(file.read_text("utf-8"), text, f"task {text}", Path())
     path = Path(text)
     try:
-        content = path.read_text("utf-8")
+        content = plain_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"task {path} cannot be read: {reason}") from error
