@@ -119,8 +119,10 @@ def read_units(path: Path, checkpoint: str | None = None) -> pd.DataFrame:
         with open_plain(path) as opened:
             metadata = checked_metadata(path, opened, whole=checkpoint is None)
             opened.seek(0)
-            file = pq.ParquetFile(opened, metadata=metadata, read_dictionary=_WORDS)
-            columns = _sound_columns(file.schema_arrow, path)
+            columns = _sound_columns(metadata.schema.to_arrow_schema(), path)
+            # a word is kept once, however many rows have it
+            words = [name for name in columns if name in _WORDS]
+            file = pq.ParquetFile(opened, metadata=metadata, read_dictionary=words)
             if checkpoint is None:
                 found = _plain(file.read(columns))
             else:

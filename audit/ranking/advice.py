@@ -36,7 +36,7 @@ def advice(
     first = names[0]
     said = _taken(names, _doubts(ranking))
     if len(names) > 1:
-        said.append(_ties(tied, len(names)))
+        said.append(_ties(tied, len(names), "It" if len(said) == 1 else first))
     if known is not None and len(known) > 1:
         said += _hindsight(first, known)
     return said
@@ -68,9 +68,9 @@ def _taken(names: Sequence[str], doubts: Sequence[str]) -> list[str]:
     return said
 
 
-def _ties(tied: Sequence[str], n_ranked: int) -> str:
+def _ties(tied: Sequence[str], n_ranked: int, it: str) -> str:
     if not tied:
-        return "It is told apart from every other."
+        return f"{it} is told apart from every other."
     if len(tied) == n_ranked - 1:
         return (
             f"But none of the {n_ranked} can be told from any other: choose by cost, or find out "
@@ -79,7 +79,7 @@ def _ties(tied: Sequence[str], n_ranked: int) -> str:
     named = ", ".join(tied[:NAMED])
     more = f" and {len(tied) - NAMED} more" if len(tied) > NAMED else ""
     return (
-        f"It cannot be told apart from {len(tied)} of the other {n_ranked - 1}: {named}{more}; "
+        f"{it} cannot be told apart from {len(tied)} of the other {n_ranked - 1}: {named}{more}; "
         "among these choose by cost."
     )
 

@@ -161,3 +161,96 @@ def test_spooled_tables_come_back_in_the_order_asked_for(tmp_path):
     (again,) = spool.tables(["a"])
     assert len(again) == 9
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def odd(place, column, values, **options):
+    """A unit table with a column of another kind."""
+    whole = table("a")
+    position = whole.column_names.index(column)
+    pq.write_table(whole.set_column(position, column, values), place, **options)
+    return place
+
+
+KINDS = {
+    "lists": pa.array([[1]] * 6),
+    "structs": pa.array([{"a": 1}] * 6),
+    "bytes": pa.array([b"\xff"] * 6),
+    "times": pa.array([1] * 6, pa.timestamp("ns")),
+    "truths": pa.array([True] * 6),
+    "nothing": pa.nulls(6),
+    "decimals": pa.array([1] * 6).cast(pa.decimal128(38, 0)),
+}
+
+
+@pytest.mark.parametrize("chosen", [None, "a"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("column", table("a").column_names)
+def test_a_column_of_another_kind_is_refused(tmp_path, column, kind, chosen):
+    path = odd(tmp_path / "units.parquet", column, KINDS[kind])
+    with pytest.raises(
+        DataError, match=rf"needs (words|whole numbers|numbers) in column '{column}'"
+    ):
+        read_units(path, chosen)
+
+
+@pytest.mark.parametrize("chosen", [None, "a"])
+@pytest.mark.parametrize("column", [*WORDS[1:], "unit"])
+def test_a_row_without_a_word_is_refused(tmp_path, column, chosen):
+    values = table("a")[column].to_pylist()
+    kind = pa.int32() if column == "unit" else pa.string()
+    path = odd(tmp_path / "units.parquet", column, pa.array([None, *values[1:]], kind))
+    with pytest.raises(DataError, match=f"rows without a value in column '{column}'"):
+        read_units(path, chosen)
+
+
+@pytest.mark.parametrize("chosen", [None, "a"])
+@pytest.mark.parametrize("column", ["unit", "status", "checkpoint"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, column, chosen):
+    whole = table("a")
+    twice = pa.table([*whole.columns, whole[column]], names=[*whole.column_names, column])
+    pq.write_table(twice, tmp_path / "units.parquet")
+    with pytest.raises(DataError, match=f"has the column '{column}' twice"):
+        read_units(tmp_path / "units.parquet", chosen)
+
+
+@pytest.mark.parametrize("chosen", [None, "a"])
+def test_what_a_file_says_to_pandas_is_not_heard(tmp_path, chosen):
+    frame = table("a").to_pandas().set_index("layer", append=True)
+    frame.attrs = {"notes": 5}
+    frame.assign(more="x").to_parquet(tmp_path / "units.parquet")
+    found = read_units(tmp_path / "units.parquet", chosen)
+    assert found.attrs == {}
+    assert sorted(found.columns) == sorted(table("a").column_names)
+    assert isinstance(found.index, pd.RangeIndex)
+
+
+def test_other_types_of_the_same_kind_are_read(tmp_path):
+    whole = table("a")
+    kinds = {"unit": pa.int64(), "feature_entropy": pa.float32(), "layer": pa.large_string()}
+    for name, kind in kinds.items():
+        column = whole[name].cast(pa.string()) if name == "layer" else whole[name]
+        position = whole.column_names.index(name)
+        whole = whole.set_column(position, name, column.cast(kind))
+    pq.write_table(whole, tmp_path / "units.parquet")
+    found = plain(read_units(tmp_path / "units.parquet"))
+    pd.testing.assert_frame_equal(found, plain(table("a")), rtol=1e-6)
+
+
+@pytest.mark.parametrize("chosen", [None, "a"])
+@pytest.mark.parametrize("column", ["layer", "more"])
+def test_a_long_word_that_comes_often_takes_no_room_for_each_row(tmp_path, column, chosen):
+    """Some kilobytes of file are 8 GB of text; a process of 3 GB more reads them."""
+    n = 8000
+    whole = table("a", n)
+    words = pa.array(["x" * (1 << 20)] * 2).dictionary_encode()
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), words.dictionary)
+    if column == "layer":
+        whole = whole.set_column(whole.column_names.index("layer"), "layer", words)
+    else:
+        whole = whole.append_column("more", words)
+    path = tmp_path / "units.parquet"
+    pq.write_table(whole, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 400_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(read_units(path, chosen)) == n
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB

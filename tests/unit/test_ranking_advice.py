@@ -47,3 +47,25 @@ def test_advice_does_not_judge_what_it_cannot():
 def test_advice_of_one_checkpoint_and_of_none():
     assert advice(RANKING.head(1), []) == ["Take a."]
     assert advice(RANKING.head(0), []) == []
+
+
+def doubted(*doubts):
+    return RANKING.assign(doubt=list(doubts))
+
+
+def test_advice_does_not_recommend_a_checkpoint_in_doubt():
+    assert advice(doubted("chance;constant_scores", "input", ""), ["b"]) == [
+        "a is first, but in doubt (chance, constant scores): find out what is wrong with it before "
+        "you take it.",
+        "The first that is not in doubt is c.",
+        "a cannot be told apart from 1 of the other 2: b; among these choose by cost.",
+    ]
+    assert advice(doubted(None, "input", ""), [])[0] == "Take a."
+
+
+def test_advice_where_all_are_in_doubt():
+    assert advice(doubted("input", "input", "chance"), [])[:2] == [
+        "a is first, but in doubt (input): find out what is wrong with it before you take it.",
+        "So are all the others.",
+    ]
+    assert len(advice(doubted("input", "", "").head(1), [])) == 1

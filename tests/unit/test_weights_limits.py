@@ -203,3 +203,17 @@ def test_a_sound_file_is_far_from_every_limit(tmp_path):
     safetensors.torch.save_file({"a": torch.ones(3)}, path)
     data = path.read_bytes()
     check_header(data[: header_end(data, len(data), path)], len(data), path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+        b'"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}',
+        b'{"a":{"dtype":"U8","dtype":"I8","shape":[2],"data_offsets":[0,2]}}',
+    ],
+)
+def test_a_header_that_has_a_name_twice_is_refused(header):
+    head = len(header).to_bytes(8, "little") + header
+    said = refusal(check_header, head, len(head) + 2, PATH)
+    assert "twice, so that readers may see two things" in said
