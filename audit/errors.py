@@ -17,8 +17,9 @@ A message says what was required, what was found, where, and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from audit.shown import MOST_IN_NAME, bounded, column_names
 
@@ -32,6 +33,8 @@ __all__ = [
     "UnavailableError",
     "StoreError",
     "Termination",
+    "in_words",
+    "foreign_code",
     "unknown_name",
     "quoted",
     "column_names",
@@ -106,6 +109,43 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     if hint:
         message += ("" if near else ";") + f" {hint}"
     return ConfigError(message)
+
+
+def in_words(error: BaseException) -> str:
+    r"""An exception of anybody's code in one line: its type and what it says, if it says anything.
+
+    Example:
+        >>> in_words(ValueError("not\n so"))
+        'ValueError: not so'
+    """
+    kind = type(error).__name__
+    try:
+        return " ".join(f"{kind}: {error}".split())
+    except Exception:  # noqa: BLE001  an exception is a class like any other
+        return f"{kind}, which cannot be put into words"
+
+
+@contextlib.contextmanager
+def foreign_code(what: str, kind: type[AuditError], remedy: str = "") -> Iterator[None]:
+    """Let whatever the code of others raises in a block come out as an error of ours.
+
+    What would end the process, such as `SystemExit`, is an error like any other; Ctrl-C and the
+    system's request to end are not.
+
+    Args:
+        what: The beginning of the message, such as "model 'a' cannot be prepared".
+        kind: Of the error.
+        remedy: The end of the message.
+
+    Raises:
+        AuditError: Of the kind that is given; as it was raised, where it was one already.
+    """
+    try:
+        yield
+    except (AuditError, KeyboardInterrupt, Termination):
+        raise
+    except BaseException as error:
+        raise kind(f"{what}: {in_words(error)}{remedy}") from error
 
 
 def quoted(names: Iterable[str], most: int = 10) -> str:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from audit.errors import MeasureError, Termination
+from audit.errors import MeasureError, Termination, in_words
 
 T = TypeVar("T")
 _log = logging.getLogger("genaudit.measuring")
@@ -31,12 +31,10 @@ def attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def told(error: BaseException) -> Exception:
     """The same error, if it is an ordinary one that can be put into words; else one that is."""
     try:
-        words = str(error)
+        str(error)
     except Exception:  # noqa: BLE001  an exception is a class like any other
-        return MeasureError(f"{type(error).__name__} was raised, which cannot be put into words")
-    if isinstance(error, Exception):
-        return error
-    return MeasureError(" ".join(f"{type(error).__name__} was raised: {words}".split()))
+        return MeasureError(f"it raised {in_words(error)}")
+    return error if isinstance(error, Exception) else MeasureError(f"it raised {in_words(error)}")
 
 
 def forget_locals(error: Exception) -> Exception:

@@ -17,6 +17,7 @@ from audit.errors import (
     PluginError,
     StoreError,
     UnavailableError,
+    in_words,
 )
 from audit.measuring._boundary import attempt
 from audit.measuring.checkpoint import CheckpointView
@@ -54,8 +55,9 @@ class Outcome:
 
 def explain(error: BaseException) -> str:
     """An exception in one line: our own errors by their message, others with their type."""
-    text = " ".join(bounded(str(error)).split())
-    return text if isinstance(error, AuditError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, AuditError):
+        return " ".join(str(error).split())
+    return " ".join(bounded(in_words(error)).split())
 
 
 def provided(registry: Registry, measures: Iterable[MeasureEntry]) -> tuple[Provided, ...]:

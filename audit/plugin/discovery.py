@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from audit.errors import PluginError, Termination, unknown_name
+from audit.errors import PluginError, foreign_code, unknown_name
 
 #: The group of entry points, and the distribution whose own plugins are always loaded.
 GROUP: Final = "genaudit"
@@ -94,6 +94,9 @@ def named_plugins(configured: Iterable[str] | None = None) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in (*said, *_named, *chosen)} - {""}))
 
 
+_REPAIR: Final = "; repair or uninstall it"
+
+
 def load_plugins(
     named: Collection[str],
 ) -> tuple[dict[str, Any], tuple[InstalledPlugin, ...], tuple[InstalledPlugin, ...]]:
@@ -125,15 +128,9 @@ def load_plugins(
                 f"two plugins are named {plugin.name!r}: one from "
                 f"{loaded[plugin.name].brought_by}, one from {plugin.brought_by}; uninstall one"
             )
-        try:
+        what = f"plugin {plugin.name!r} ({plugin.point.value}, from {plugin.brought_by}) "
+        with foreign_code(f"{what}cannot be imported", PluginError, _REPAIR):
             modules[plugin.name] = plugin.point.load()
-        except (KeyboardInterrupt, Termination):
-            raise
-        except BaseException as error:
-            raise PluginError(
-                f"plugin {plugin.name!r} ({plugin.point.value}, from {plugin.brought_by}) cannot "
-                f"be imported: {type(error).__name__}: {error}; repair or uninstall it"
-            ) from error
         loaded[plugin.name] = plugin
     rest = tuple(plugin for plugin in found if loaded.get(plugin.name) is not plugin)
     return modules, tuple(loaded.values()), rest

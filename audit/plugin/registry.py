@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from audit.errors import ConfigError, PluginError, Termination, quoted, unknown_name
+from audit.errors import ConfigError, PluginError, foreign_code, quoted, unknown_name
 from audit.plugin import hooks
 from audit.plugin.discovery import (
     HOW_TO_NAME,
@@ -103,15 +103,9 @@ class Registry:
         found: dict[str, Any] = {}
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             owner = implementation.plugin_name
-            try:
+            repair = "; repair or uninstall it"
+            with foreign_code(f"plugin {owner!r}: {hook} failed", PluginError, repair):
                 entries = list(implementation.function())
-            except (KeyboardInterrupt, Termination):
-                raise
-            except BaseException as error:
-                raise PluginError(
-                    f"plugin {owner!r}: {hook} failed: {type(error).__name__}: {error}; "
-                    "repair or uninstall it"
-                ) from error
             for entry in entries:
                 if not isinstance(entry, kind):
                     raise PluginError(

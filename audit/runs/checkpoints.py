@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from audit.errors import AuditError, CheckpointError, ConfigError
+from audit.errors import CheckpointError, ConfigError, foreign_code
 from audit.network.digests import files_digest, state_digest
 from audit.network.plain import plain
 from audit.network.weights.folders import WHOLE, stem, weights_in
@@ -77,15 +77,8 @@ def failing_alone(model: str) -> Iterator[None]:
         AuditError: As it was raised; a mistake in the configuration still ends the run.
         CheckpointError: In place of any other exception.
     """
-    try:
+    with foreign_code(f"model {model!r} cannot be prepared", CheckpointError):
         yield
-    except AuditError:
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"model {model!r} cannot be prepared: {type(error).__name__}: "
-            f"{' '.join(str(error).split())}"
-        ) from error
 
 
 def expand_checkpoints(config: AuditConfig) -> list[Expanded]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from audit.errors import DataError, unknown_name
+from audit.errors import DataError, Termination, unknown_name
 from audit.folder.record import RUN, read_run, write_run
 from audit.folder.result import read_result
 from audit.folder.unit_examples import check_examples
@@ -111,16 +111,18 @@ def report_folder(folder: Path, reporters: Sequence[ChosenReporter]) -> AuditRes
 
 def _attempt(
     reporter: ChosenReporter, result: AuditResult, folder: Path
-) -> tuple[Sequence[Path], Exception | None]:
+) -> tuple[Sequence[Path], BaseException | None]:
     """The files of one report, or its exception: the boundary where a failure costs one report."""
     try:
         return list(reporter.entry.write(result, folder, reporter.options)), None
-    except Exception as error:  # noqa: BLE001  reporters may raise anything
-        _log.debug("a reporter failed", exc_info=True)
+    except (KeyboardInterrupt, Termination):
+        raise
+    except BaseException as error:  # noqa: BLE001  reporters may raise anything
+        _log.debug("a reporter failed with %s", type(error).__name__)
         return [], error
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException) -> str:
     """An exception in one line, as of checkpoints that fail; torch comes with it, so late."""
     from audit.measuring.task import explain
 

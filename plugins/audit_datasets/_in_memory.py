@@ -10,7 +10,7 @@ import numpy as np
 
 from audit.data.images import decode_bytes
 from audit.data.pixels import image_from_array, pixel_digest, standard_mode
-from audit.errors import DataError
+from audit.errors import DataError, foreign_code
 from audit.plugin import ImageSplit
 
 if TYPE_CHECKING:
@@ -64,16 +64,14 @@ class PictureSplit(ImageSplit):
         """One image, brought to 8 bits."""
         from PIL import Image
 
-        try:
-            given = self._get(index)
-            image = given if isinstance(given, Image.Image) else image_from_array(given)
-            return standard_mode(image)
-        except DataError as error:
-            raise DataError(f"image {self.sample_ids[index]}: {error}") from error
-        except Exception as error:  # the code of others may raise anything
-            raise DataError(
-                f"image {self.sample_ids[index]} cannot be read: {type(error).__name__}: {error}"
-            ) from error
+        name = f"image {self.sample_ids[index]}"
+        with foreign_code(f"{name} cannot be read", DataError):
+            try:
+                given = self._get(index)
+                image = given if isinstance(given, Image.Image) else image_from_array(given)
+                return standard_mode(image)
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from error
 
 
 class BytesSplit(ImageSplit):

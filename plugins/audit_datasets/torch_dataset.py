@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from audit.data.split_guard import refuse_held_out
-from audit.errors import ConfigError
+from audit.errors import ConfigError, foreign_code
 from audit.plugin import DatasetEntry, Split
 from audit_datasets._in_memory import PictureSplit
 from audit_datasets._labels import class_names_option
@@ -65,18 +65,12 @@ def _dataset(options: Mapping[str, Any]) -> Any:
             'torch_dataset needs the option factory, "package.module:function", or object, a '
             f"dataset from Python; found {reference!r}"
         )
-    try:
+    arguments = table_option("torch_dataset", options, "args")
+    what = f"torch_dataset: factory {reference!r}"
+    with foreign_code(f"{what} cannot be imported", ConfigError):
         factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"torch_dataset: factory {reference!r} cannot be imported: {error}"
-        ) from error
-    try:
-        return factory(**table_option("torch_dataset", options, "args"))
-    except Exception as error:
-        raise ConfigError(
-            f"torch_dataset: factory {reference!r} failed: {type(error).__name__}: {error}"
-        ) from error
+    with foreign_code(f"{what} failed", ConfigError):
+        return factory(**arguments)
 
 
 def adopt(given: Any) -> Mapping[str, Any] | None:

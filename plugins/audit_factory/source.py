@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from audit.errors import CheckpointError, ConfigError, unknown_name
+from audit.errors import CheckpointError, ConfigError, foreign_code, unknown_name
 from audit.plugin import DataConfig
 from audit_factory import torchvision_models
 from audit_factory.imports import Code, UnreadableError, code_of
@@ -145,9 +145,12 @@ def _find(reference: str, code: Code) -> Callable[..., Any]:
     module_name, _, path = reference.partition(":")
     with _importable(code):
         try:
-            found: Any = importlib.import_module(module_name)
-        except ImportError as error:
-            raise _no_module(reference, module_name, error) from error
+            with foreign_code(f"model {reference!r}: {module_name!r} failed", CheckpointError):
+                found: Any = importlib.import_module(module_name)
+        except CheckpointError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise _no_module(reference, module_name, error.__cause__) from error
+            raise
     for name in path.split("."):
         if not hasattr(found, name):
             known = [f"{module_name}:{other}" for other in dir(found)]

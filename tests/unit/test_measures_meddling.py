@@ -10,15 +10,26 @@ from programs import run_program
 from test_measuring_task import REGISTRY
 from test_views import PLUGINS, network, subject_of
 
+import audit_factory
 import audit_measures
-from audit.errors import PluginError, Termination
+from audit.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    PluginError,
+    Termination,
+    in_words,
+)
 from audit.measuring.rows import checked_values
 from audit.measuring.task import audit_checkpoint, provided
 from audit.network.saving import write_weights
 from audit.plugin import MeasureEntry, hookimpl
 from audit.plugin.discovery import InstalledPlugin
 from audit.plugin.registry import Registry
+from audit.runs.checkpoints import failing_alone
 from audit.store import Store
+from audit_datasets._in_memory import PictureSplit
+from audit_datasets.torch_dataset import open_split
 
 
 class UnspeakableError(Exception):
@@ -141,11 +152,11 @@ def test_row_23_a_measure_that_changes_the_network_fails_and_spoils_no_other(tmp
 
 
 ODD = {
-    "no words": (UnspeakableError(), "UnspeakableError was raised, which cannot be put into words"),
-    "an exit": (SystemExit(0), "SystemExit was raised: 0"),
-    "the end of a generator": (GeneratorExit(), "GeneratorExit was raised:"),
+    "no words": (UnspeakableError(), "it raised UnspeakableError, which cannot be put into words"),
+    "an exit": (SystemExit(0), "it raised SystemExit: 0"),
+    "the end of a generator": (GeneratorExit(), "it raised GeneratorExit:"),
     "the end of an iterator": (StopIteration(), "StopIteration:"),
-    "an own kind": (type("Odd", (BaseException,), {})("x\ny"), "Odd was raised: x y"),
+    "an own kind": (type("Odd", (BaseException,), {})("x\ny"), "it raised Odd: x y"),
 }
 
 
@@ -160,7 +171,7 @@ def test_a_measure_that_raises_what_it_likes_costs_its_own_number(tmp_path, soun
 
 def test_a_number_that_ends_the_process_is_none(tmp_path, sound):
     outcome, values = audited(tmp_path, lambda view: EndingNumber())
-    assert outcome.failures == {"meddler": "SystemExit was raised: 0"}
+    assert outcome.failures == {"meddler": "it raised SystemExit: 0"}
     assert values == sound
 
 
@@ -228,3 +239,36 @@ def test_a_standard_output_that_is_full_or_closed_is_one_line(redirection):
 
 def test_registry_of_these_tests_has_the_measures_that_are_compared():
     assert {"parameter_norm", "train_loss"} <= set(REGISTRY.measures)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), GeneratorExit(), UnspeakableError(), ValueError("a\nb")]
+)
+def test_the_code_of_others_fails_in_one_line_whatever_it_raises(error, tmp_path, monkeypatch):
+    words = in_words(error)
+    assert "\n" not in words
+    with pytest.raises(CheckpointError) as caught, failing_alone("a"):
+        raise error
+    assert str(caught.value) == f"model 'a' cannot be prepared: {words}"
+    (tmp_path / "their_code.py").write_text("def give(): raise error\ndef item(n): raise error")
+    monkeypatch.syspath_prepend(tmp_path)
+    import their_code
+
+    their_code.error = error
+    with pytest.raises(ConfigError) as caught:
+        open_split("train", {"factory": "their_code:give"})
+    assert str(caught.value) == f"torch_dataset: factory 'their_code:give' failed: {words}"
+    split = PictureSplit(np.zeros(1), ["x"], ["one"], their_code.item)
+    with pytest.raises(DataError) as caught:
+        split.load(0)
+    assert str(caught.value) == f"image one cannot be read: {words}"
+    sys.modules.pop("their_code")
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(0)", "raise ValueError('odd')", "x ="])
+def test_a_module_of_a_network_that_cannot_be_imported_is_named(tmp_path, monkeypatch, code):
+    (tmp_path / "their_network.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    entry = Registry({"factory": audit_factory}).models["factory"]
+    with pytest.raises((CheckpointError, ConfigError), match="their_network"):
+        entry.create("their_network:make", {}, False)
