@@ -81,7 +81,10 @@ AREAS = {
         ),
     ),
     "entropy": Area(
-        ("audit/topology/entropy.py", "audit/topology/_estimators.py", "audit/topology/units.py"),
+        (
+            *("audit/topology/entropy.py", "audit/topology/_estimators.py"),
+            *("audit/topology/units.py", "audit/topology/_levels.py"),
+        ),
         (
             *("tests/unit/test_topology_entropy.py", "tests/unit/test_topology_estimators.py"),
             *("tests/property/test_entropy_properties.py", "tests/unit/test_topology_units.py"),
@@ -91,8 +94,8 @@ AREAS = {
         (
             *("audit/topology/births.py", "audit/topology/cycles.py", "audit/topology/diagrams.py"),
             *("audit/topology/_reference.py", "audit/topology/_clique.py"),
-            *("audit/topology/_cubical.py", "audit/topology/_levels.py"),
-            *("audit/topology/_inputs.py", "audit/topology/_tensor_ops.py"),
+            *("audit/topology/_cubical.py", "audit/topology/_inputs.py"),
+            "audit/topology/_tensor_ops.py",
         ),
         (
             *("tests/unit/test_topology_births.py", "tests/unit/test_topology_inputs.py"),

@@ -284,8 +284,14 @@ def test_fit_weights_refuses_types_that_cannot_be_converted(state, dtype):
         fit_weights(Net(), Weights(state, (), "torch"), "w.pth")
     assert str(caught.value) == (
         f"checkpoint w.pth: fc.weight is {dtype}, which cannot be converted to torch.float32; "
-        "save the weights as floating point numbers"
+        "save it as floating point numbers"
     )
+
+
+def test_fit_weights_asks_for_whole_numbers_where_those_are_needed(state):
+    state["norm.num_batches_tracked"] = torch.tensor(2.5)
+    with pytest.raises(CheckpointError, match=r"to torch\.int64; save it as whole numbers$"):
+        fit_weights(Net(), Weights(state, (), "torch"), "w.pth")
 
 
 def test_fit_weights_does_without_batch_counters(state):
