@@ -172,6 +172,17 @@ def test_an_outline_has_each_side_once():
     assert outline(np.zeros((3, 3), bool)).shape == (0, 2, 2)
 
 
+def test_an_outline_is_given_in_corners_of_pixels():
+    """A ring of pixels around one: eight straight pieces, an outer square and an inner one."""
+    mask = np.ones((3, 3), bool)
+    mask[1, 1] = False
+    outer = [[[0, 0], [3, 0]], [[0, 3], [3, 3]], [[0, 0], [0, 3]], [[3, 0], [3, 3]]]
+    inner = [[[1, 1], [2, 1]], [[1, 2], [2, 2]], [[1, 1], [1, 2]], [[2, 1], [2, 2]]]
+    assert sorted(outline(mask).tolist()) == sorted(outer + inner)
+    alone = [[[1, 0], [3, 0]], [[1, 1], [3, 1]], [[1, 0], [1, 1]], [[3, 0], [3, 1]]]
+    assert outline(np.array([[False, True, True]])).tolist() == alone
+
+
 def test_a_stack_of_maps_is_refused():
     with pytest.raises(DataError) as caught:
         birth_cycle(np.zeros((2, 4, 4)))
