@@ -173,6 +173,7 @@ class CheckpointView(NetworkView):
             MeasureError: It did not. The network is built anew when it is asked for again.
         """
         self._handed_out = False
+        batch_size = self._batch_size
         try:
             yield
         except (KeyboardInterrupt, Termination):
@@ -180,6 +181,9 @@ class CheckpointView(NetworkView):
         except BaseException:
             self._check_untouched()
             raise
+        finally:
+            # numbers move by some 1e-8 with it: one measure's need of memory is not another's
+            self._batch_size = batch_size
         self._check_untouched()
 
     def _check_untouched(self) -> None:

@@ -20,8 +20,10 @@ from audit.errors import (
     Termination,
     in_words,
 )
+from audit.measuring.checkpoint import CheckpointView
 from audit.measuring.rows import checked_values
 from audit.measuring.task import audit_checkpoint, provided
+from audit.measuring.view import Wanted
 from audit.network.saving import write_weights
 from audit.plugin import MeasureEntry, hookimpl
 from audit.plugin.discovery import InstalledPlugin
@@ -167,6 +169,23 @@ def test_a_measure_that_raises_what_it_likes_costs_its_own_number(tmp_path, soun
     assert (outcome.failure, list(outcome.failures)) == ("", ["meddler"])
     assert outcome.failures["meddler"].startswith(words)
     assert values == sound
+
+
+def test_a_measure_that_runs_out_of_memory_makes_no_batch_of_another_smaller(tmp_path):
+    write_weights(network(), tmp_path / "w.safetensors", {})
+    subject = subject_of(tmp_path / "w.safetensors")
+    view = CheckpointView(subject, Store(tmp_path / "store"), Wanted(), REGISTRY)
+    before = view.batch_size
+    tried = []
+
+    def step():
+        tried.append(view.batch_size)
+        raise MemoryError("too much")
+
+    with pytest.raises(MemoryError), view.lent():
+        view.within_memory(step)
+    assert tried[-1] == 1 < before
+    assert view.batch_size == before
 
 
 def test_a_number_that_ends_the_process_is_none(tmp_path, sound):
