@@ -142,6 +142,11 @@ REFUSED = [
         "unknown direction 'up'; known: superlevel, sublevel",
     ),
     (
+        lambda: persistence_diagrams(RING, "down"),
+        ConfigError,
+        "unknown direction 'down'; known: superlevel, sublevel",
+    ),
+    (
         lambda: persistence_diagrams(RING, construction="t"),
         ConfigError,
         "unknown construction 't'; known: T, V",
