@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 N_FOLDS: Final = 5
 #: The births of a layer are described by so many principal components at most.
 MOST_COMPONENTS: Final = 64
-#: The fold of a class whose images all have the same births: no fold leaves them out.
-ON_BOTH_SIDES: Final = -1
 #: Of the covariance in LDA. Fixed: an estimate of it would take an image that comes twice for two.
 SHRINKAGE: Final = 0.1
 
@@ -53,8 +51,9 @@ def class_separation(birth_levels: np.ndarray, labels: np.ndarray) -> Separation
         labels: (n,) integers. Classes with a single image are left out.
 
     Returns:
-        `Separation`. It depends neither on the order of images or units nor on images that come
-        twice, but for those of a class with a single image; see `digest_folds`.
+        `Separation`. It does not depend on the order of images or units, nor on images that come
+        twice where each class has six or more, not all with the same births; see `digest_folds`.
+        With fewer images the folds, and whether a side has enough to learn from, change with them.
 
     Source:
         Balanced accuracy "adjusted" as scikit-learn's; shrunken covariance: Friedman, Regularized
@@ -88,8 +87,8 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
 
     Images of a class are put in the order of a digest of their sorted births, and dealt out. So
     neither the order of the images nor that of the units counts, and images with equal births,
-    such as an image that comes twice, share a fold. A class whose images all have the same births
-    is in no fold: what is learned of it is the same with and without some of its images.
+    such as an image that comes twice, share a fold; unless all of the class have the same births,
+    which are then on both sides.
 
     Args:
         births: (n, u) integers.
@@ -97,7 +96,7 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
         n_folds: Number of folds.
 
     Returns:
-        (n,) integers in [0, n_folds), or `ON_BOTH_SIDES`.
+        (n,) integers in [0, n_folds).
 
     Example:
         >>> digest_folds(np.array([[4], [4], [7]]), np.array([0, 0, 0]), 2).tolist()
@@ -111,7 +110,7 @@ def digest_folds(births: np.ndarray, labels: np.ndarray, n_folds: int = N_FOLDS)
     for label in np.unique(labels):
         of_class = labels == label
         distinct, place = np.unique(digests[of_class], return_inverse=True)
-        folds[of_class] = place % n_folds if len(distinct) > 1 else ON_BOTH_SIDES
+        folds[of_class] = (place if len(distinct) > 1 else np.arange(len(place))) % n_folds
     return folds
 
 
@@ -177,17 +176,15 @@ def _adjusted_accuracy(
     """(a − 1/c) / (1 − 1/c) for the balanced accuracy a over the folds left out; may be NaN."""
     right = np.zeros(len(labels))
     judged = np.zeros(len(labels), bool)
-    _, which = np.unique(np.column_stack([labels, columns]), axis=0, return_inverse=True)
-    which = which.ravel()
-    for fold in sorted(set(folds) - {ON_BOTH_SIDES}) or [ON_BOTH_SIDES]:
-        learned = (folds != fold) | (folds == ON_BOTH_SIDES)
-        # images on both sides are judged by every fold, and the last one counts
-        asked = (folds == fold) | (folds == ON_BOTH_SIDES)
-        known = np.unique(labels[learned])
-        if len(known) < 2 or len(np.unique(which[learned])) <= len(known):
-            continue  # one image a class, or the same one again, shows no spread within them
-        right[asked] = judge(columns[learned], labels[learned], columns[asked], labels[asked])
-        judged |= asked & np.isin(labels, known)  # a class nobody has seen cannot be given
+    for fold in np.unique(folds):
+        left_out = folds == fold
+        known = np.unique(labels[~left_out])
+        if len(known) < 2 or (~left_out).sum() <= len(known):
+            continue  # one image a class shows no spread within them
+        right[left_out] = judge(
+            columns[~left_out], labels[~left_out], columns[left_out], labels[left_out]
+        )
+        judged |= left_out & np.isin(labels, known)  # a class nobody has seen cannot be given
     shares = [right[judged & (labels == label)].mean() for label in np.unique(labels[judged])]
     if len(shares) < 2:
         return np.nan

@@ -77,7 +77,7 @@ def _entry(filtration: Filtration) -> MeasureEntry:
             f"({filtration} filtration)"
         ),
         compute=functools.partial(birth_separation, filtration=filtration),
-        version="2",
+        version="1",
         direction="higher",
         invariance="node-wise",
         varies_with=("dtype", "device"),

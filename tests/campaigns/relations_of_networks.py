@@ -276,19 +276,17 @@ def of_both_filtrations() -> list[MeasureEntry]:
     return [entry for entry in genaudit_measures() if entry.name.startswith("feature_entropy.")]
 
 
-def birth_measures(setting: Setting) -> list[MeasureEntry]:
+def birth_measures() -> list[MeasureEntry]:
     """Measures of births that are defined on samples as small as these."""
-    names = ["feature_entropy.", "birth_class_information."]
-    if 1 not in np.bincount(setting.labels):  # a class of one image is left out, of two is not
-        names.append("birth_separation.")
-    return [entry for entry in genaudit_measures() if entry.name.startswith(tuple(names))]
+    names = ("feature_entropy.", "birth_class_information.")
+    return [entry for entry in genaudit_measures() if entry.name.startswith(names)]
 
 
 def declared(rng: np.random.Generator) -> Found:
     names = ("node-wise", "layer-uniform", "permutation", "image-order", "batch-size")
     names += ("duplicates", "relabelling")
-    name, setting = names[rng.integers(len(names))], exact(rng)
-    for found in observe(birth_measures(setting), setting, [name], any_seed(rng)):
+    name = names[rng.integers(len(names))]
+    for found in observe(birth_measures(), exact(rng), [name], any_seed(rng)):
         if found.declared == "same":
             told = f"{name}, {found.part}: {found.before} and {found.after} {found.note}"
             yield Same(told, found.outcome in ("same", "no value"), True)

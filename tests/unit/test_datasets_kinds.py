@@ -539,8 +539,8 @@ def test_torch_dataset_says_that_tensors_were_normalised():
         ),
         (
             {"factory": "no_such_module:f"},
-            "torch_dataset: factory 'no_such_module:f' cannot be imported: No module named "
-            "'no_such_module'",
+            "torch_dataset: factory 'no_such_module:f' cannot be imported: ModuleNotFoundError: No "
+            "module named 'no_such_module'",
         ),
         (
             {"object": iter([1])},

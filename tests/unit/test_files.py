@@ -3,7 +3,6 @@
 import errno
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
@@ -161,9 +160,7 @@ def test_what_cannot_be_written_says_so_with_and_without_the_bytes(tmp_path):
 
 def ended_process():
     """The number of a process that is gone."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+    return int(run_program([sys.executable, "-c", "import os; print(os.getpid())"]).stdout)
 
 
 def test_only_temporary_files_of_ended_processes_of_this_machine_are_removed(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from audit.data.renditions import CENTRE_CROP, FLIP, MIXED
 from audit.plugin import Value
 from audit.topology import FLAG_CONSTANT, FLAG_ZERO, LayerBirths, birth_levels
 from audit_measures._altered_births import CliqueAltered, CubicalAltered, CubicalMixed
-from audit_measures._class_separation import ON_BOTH_SIDES, class_separation, digest_folds
+from audit_measures._class_separation import class_separation, digest_folds
 from audit_measures.birth_beyond_magnitude import (
     Magnitudes,
     birth_information_beyond_magnitude,
@@ -194,30 +194,6 @@ def test_separation_survives_order_units_duplicates_numbers_and_scale():
     ):
         assert other == pytest.approx(found, rel=1e-12)
     assert class_separation(cubed, labels).linear == pytest.approx(found.linear, abs=0.15)
-
-
-def test_separation_of_few_images_is_the_same_when_each_comes_twice():
-    draws = np.random.default_rng(4)
-    defined = 0
-    for _ in range(150):
-        n_each, n_units = draws.integers(2, 7), draws.integers(1, 4)
-        labels = np.repeat(np.arange(3), n_each)
-        births = draws.integers(1, 4, (len(labels), n_units))
-        births[draws.random(births.shape) < 0.3] = -1
-        found = class_separation(births, labels)
-        twice = class_separation(np.repeat(births, 2, axis=0), np.repeat(labels, 2))
-        assert twice == pytest.approx(found, rel=1e-9, abs=1e-9, nan_ok=True)
-        defined += not np.isnan(found.linear)
-    assert defined > 80
-
-
-def test_a_class_of_equal_births_is_on_both_sides():
-    labels = np.repeat([0, 1, 2], 8)
-    births = np.where(labels == 0, 3, np.arange(24) + 10)[:, None]
-    folds = digest_folds(births, labels)
-    assert (folds[:8] == ON_BOTH_SIDES).all()
-    assert set(folds[8:]) == set(range(5))
-    assert class_separation(births, labels).neighbours > 0.9
 
 
 def test_separation_of_noise_is_chance():
