@@ -61,7 +61,7 @@ AREAS = {
             *("tests/unit/test_weights_answer.py", "tests/unit/test_weights_cage.py"),
             *("tests/unit/test_weights_zip.py", "tests/unit/test_weights_server.py"),
             *("tests/unit/test_weights_limits.py", "tests/unit/test_weights_folders.py"),
-            "tests/faults/test_pickles_trusted.py",
+            *("tests/unit/test_weights_door.py", "tests/faults/test_pickles_trusted.py"),
             "tests/unit/test_fitting_names.py",
             *("tests/faults/test_weights_odd.py", "tests/faults/test_loading_archives.py"),
             *("tests/unit/test_remote_weights.py", "tests/faults/test_loading_confined.py"),
