@@ -440,3 +440,11 @@ def _header_of(text):
         "payload_bytes": 10,
         "payload_sha256": "0" * 64,
     }
+
+
+def test_entries_are_grouped_by_what_is_asked_for_together():
+    assert group_of({"rows": 1, "weights": "ab"}) == "rows"
+    assert group_of({"weights": "ab"}) == group_of({"weights": "ab", "seed": 7})
+    assert group_of({"weights": "ab"}) != group_of({"weights": "cd"})
+    assert len(group_of({"weights": {"file": "ab"}})) == 32
+    assert group_of({"weights": ""}) == group_of({"seed": 7}) == "others"
