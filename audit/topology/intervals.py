@@ -129,10 +129,14 @@ def unit_interval(
     generator = np.random.default_rng(seed)
     drawn = [generator.integers(0, len(births), len(births)) for _ in range(n_resamples)]
     numbers = np.array(list(resampled_entropy(births, drawn, estimator)))
-    estimate, rate = found.feature_entropy, found.effective_rate
+    # no entropy is below 0, as Grassberger's estimate may be, whose interval would end before it
+    # begins
+    estimate, rate = np.maximum(found.feature_entropy, 0.0), found.effective_rate
     spread = np.full(len(estimate), np.nan)
     positive = numbers > 0
-    enough = 2 * positive.sum(0) > n_resamples
+    highest = births.max(axis=0, initial=NO_BIRTH)
+    several = (births != NO_BIRTH) & (births < highest)  # levels beside the highest
+    enough = (2 * positive.sum(0) > n_resamples) & several.any(0)
     logs = np.log(np.where(positive, numbers, 1))
     counted = np.maximum(positive.sum(0), 1)
     mean = logs.sum(0) / counted

@@ -225,7 +225,13 @@ def brighter(rng: np.random.Generator) -> Found:
         for layer in ("conv1", "conv2", "conv3"):
             getattr(before.network, layer).bias.zero_()
     factor = 2.0 ** int(rng.integers(-20, 21))
-    yield from compared(before, dataclasses.replace(before, images=before.images * factor))
+    after = dataclasses.replace(before, images=before.images * factor)
+    for filtration, one, other in moved(before, after):
+        # which layers have maps is told with noise of the size that prepared images have
+        for layer in one.layers.keys() & other.layers.keys():
+            yield Same(f"{filtration}, {layer}", one.layers[layer], other.layers[layer])
+        if one.layers.keys() == other.layers.keys():
+            yield Same(f"{filtration}, units", one.units, other.units)
 
 
 def unit_without_weights(rng: np.random.Generator) -> Found:

@@ -53,3 +53,13 @@ def test_interval_is_repeatable_and_checked():
     np.testing.assert_array_equal(unit_interval(births, seed=3), unit_interval(births, seed=3))
     with pytest.raises(ConfigError, match=r"^confidence must lie between 0 and 1; found 95$"):
         unit_interval(births, confidence=95)
+
+
+@pytest.mark.parametrize("estimator", ["plug-in", "grassberger", "chao-wang-jost"])
+def test_an_interval_of_equal_births_begins_at_zero_and_ends_after_it(estimator):
+    """Grassberger's estimate of ten equal births and more is below 0."""
+    births = np.full((29, 1), 4)
+    for confidence in (0.3, 0.9):
+        found = unit_interval(births, estimator, confidence)
+        assert found.lower == 0
+        assert found.upper >= 0
