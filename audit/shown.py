@@ -9,8 +9,9 @@ would take for a formula gets an apostrophe before it, which `undefused` takes a
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TextIO
 
 #: Characters of a reason in a table, and of any other message.
@@ -127,6 +128,19 @@ def undefused(text: str) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] and text[1] in _FORMULA else text
 
 
+class UnwrittenError(OSError):
+    """A stream takes no more text: its file is full, or nobody reads it."""
+
+
+@contextlib.contextmanager
+def _unwritten() -> Iterator[None]:
+    """Let what the system refuses of a stream be told from what it refuses elsewhere."""
+    try:
+        yield
+    except OSError as error:
+        raise UnwrittenError(error.errno, error.strerror) from error
+
+
 class ShownStream:
     """A stream of text that escapes what would steer a terminal.
 
@@ -143,11 +157,15 @@ class ShownStream:
         """Write text, escaped; returns the number of characters that were given."""
         if not isinstance(text, str):
             raise TypeError(f"text is needed, not {type(text).__name__}")
-        if self._kept and self._kept in text:
-            self._stream.write(self._kept.join(map(shown, text.split(self._kept))))
-        else:
-            self._stream.write(shown(text))
+        pieces = text.split(self._kept) if self._kept else [text]
+        with _unwritten():
+            self._stream.write(self._kept.join(map(shown, pieces)))
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with _unwritten():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several pieces of text."""

@@ -18,7 +18,7 @@ import audit
 from audit.errors import AuditError, Termination
 from audit.files import refusals_typed
 from audit.search_path import drop_empty_entries
-from audit.shown import ShownStream, shown
+from audit.shown import ShownStream, UnwrittenError, shown
 
 #: Subcommand → module with a `command`, in the order a user meets them.
 COMMANDS: Final = {
@@ -137,13 +137,13 @@ def _run() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: what was finished is kept; run again to go on", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:  # one that names no file: of standard output
+    except UnwrittenError as error:
         _tell_unwritten(error)
         sys.exit(EXIT_ERROR)
     sys.exit(code or 0)
 
 
-def _tell_unwritten(error: OSError) -> None:
+def _tell_unwritten(error: UnwrittenError) -> None:
     """Say that standard output takes nothing, where that can be said; nothing more is put there."""
     with contextlib.suppress(OSError):
         reason = error.strerror or str(error)

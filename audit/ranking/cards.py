@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from audit.errors import DataError, StoreError, unknown_name
 from audit.files import plain_text
+from audit.notations import json_of
 from audit.ranking.scores import column_or_gaps, zoo_scores
 from audit.ranking.weighing import combined
 from audit.shown import bounded
@@ -249,22 +250,12 @@ def _shipped(name: str) -> Card:
 
 def _parsed(text: str, where: str) -> Card:
     try:
-        content = json.loads(text, object_pairs_hook=_each_key_once)
-    except (ValueError, RecursionError) as error:  # a ValueError is also an endless integer
+        content = json_of(text, keys_once=True)
+    except ValueError as error:
         raise DataError(f"{where} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{where} must hold a JSON object; found {type(content).__name__}")
     return _checked(content, where)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a key that is there twice, Python would take the last unseen."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:200]!r} is there twice in one object")
-    return found
 
 
 def _checked(content: dict[str, Any], where: str) -> Card:

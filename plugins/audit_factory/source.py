@@ -143,14 +143,12 @@ def _arguments(
 def _find(reference: str, code: Code) -> Callable[..., Any]:
     """The function itself."""
     module_name, _, path = reference.partition(":")
-    with _importable(code):
+    what = f"model {reference!r}: {module_name!r} failed"
+    with _importable(code), foreign_code(what, CheckpointError):
         try:
-            with foreign_code(f"model {reference!r}: {module_name!r} failed", CheckpointError):
-                found: Any = importlib.import_module(module_name)
-        except CheckpointError as error:
-            if isinstance(error.__cause__, ImportError):
-                raise _no_module(reference, module_name, error.__cause__) from error
-            raise
+            found: Any = importlib.import_module(module_name)
+        except ImportError as error:
+            raise _no_module(reference, module_name, error) from error
     for name in path.split("."):
         if not hasattr(found, name):
             known = [f"{module_name}:{other}" for other in dir(found)]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audit.errors import CheckpointError
 from audit.network.weights._limits import (
@@ -17,6 +16,7 @@ from audit.network.weights._limits import (
     over_limit,
     truncated,
 )
+from audit.notations import json_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def check_header(head: bytes, size: int, path: Path) -> None:
         CheckpointError: It is damaged, over a limit, or not that of a file of this size.
     """
     try:
-        header = json.loads(head[8:], object_pairs_hook=_each_key_once)
+        header = json_of(head[8:], keys_once=True)
         entries = [header[name] for name in header if name != "__metadata__"]
         ends = [int(entry["data_offsets"][1]) for entry in entries]
     except LOAD_ERRORS as error:
@@ -63,16 +63,6 @@ def check_header(head: bytes, size: int, path: Path) -> None:
     expected = len(head) + max(ends, default=0)
     if expected != size:
         raise truncated(path, str(expected), size)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values, which two readers see alike."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f"it has {bounded(repr(twice))} twice, so that readers may see two things")
-    return found
 
 
 def read_safetensors(data: bytes, path: Path) -> dict[str, torch.Tensor]:
