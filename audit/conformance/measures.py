@@ -16,6 +16,7 @@ from audit.conformance.invariance import check_invariance
 from audit.conformance.setting import reference_setting
 from audit.conformance.values import same, values_of
 from audit.errors import PluginError
+from audit.network.plain import modes_of
 from audit.plugin import (
     Cost,
     DataConfig,
@@ -196,21 +197,9 @@ def _state(module: nn.Module) -> dict[str, Any]:
     """All that a measure must leave as it is, by name."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
     state: dict[str, Any] = {f"tensor {name}": tensor.detach().clone() for name, tensor in tensors}
+    state |= modes_of(module)
     for name, parameter in module.named_parameters():
-        state[f"requires_grad of {name}"] = parameter.requires_grad
         state[f"gradient of {name}"] = parameter.grad is not None
-    for name, part in module.named_modules():
-        path = name or "the network"
-        state[f"training mode of {path}"] = part.training
-        state[f"hooks of {path}"] = sum(
-            len(getattr(part, hooks))
-            for hooks in (
-                "_forward_hooks",
-                "_forward_pre_hooks",
-                "_backward_hooks",
-                "_backward_pre_hooks",
-            )
-        )
     state["global random state of torch"] = torch.get_rng_state()
     state["global random state of numpy"] = str(np.random.get_state(legacy=False))
     state["global random state of random"] = random.getstate()

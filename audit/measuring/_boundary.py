@@ -24,7 +24,7 @@ def attempt(step: Callable[[], T]) -> tuple[T | None, Exception | None]:
     except (KeyboardInterrupt, Termination):
         raise
     except BaseException as error:  # noqa: BLE001  networks and plugins may raise anything
-        _log.debug("a step failed with %s", type(error).__name__)
+        _log.debug("a step failed", exc_info=True)
         return None, told(error)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from audit.network.digests import fingerprints
+from audit.network.plain import modes_of
 
 
 class Untouched:
@@ -35,17 +36,10 @@ class Untouched:
         state: dict[str, Any] = {
             f"weight {name}": value for name, value in fingerprints(self._module).items()
         }
-        for name, parameter in self._module.named_parameters():
-            state[f"requires_grad of {name}"] = parameter.requires_grad
-        for name, part in self._module.named_modules():
-            state[f"training mode of {name or 'the network'}"] = part.training
-            state[f"hooks of {name or 'the network'}"] = sum(
-                len(getattr(part, hooks)) for hooks in _HOOKS
-            )
+        state |= modes_of(self._module)
         state[_DTYPE] = torch.get_default_dtype()
         state[_GRADIENTS] = torch.is_grad_enabled()
         return state
 
 
 _DTYPE, _GRADIENTS = "default dtype of torch", "gradient mode of torch"
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -147,8 +147,9 @@ class CheckpointView(NetworkView):
         Its weights lie in the memory format in which it runs: what a measure computes with it does
         not depend on whether passes were made before.
         """
+        module = self._laid_out[0]
         self._handed_out = True
-        return self._laid_out[0]
+        return module
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -16,6 +16,8 @@ _WRAPPERS = (
     torch.optim.swa_utils.AveragedModel,
 )
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 def plain(module: Any) -> nn.Module:
     """The network without wrappers, compiled parts, and the program it was exported to.
@@ -40,6 +42,24 @@ def plain(module: Any) -> nn.Module:
                 setattr(parent, name, inner)
                 child = inner
     return module
+
+
+def modes_of(module: nn.Module) -> dict[str, Any]:
+    """In words → what a network is set to beside its weights: gradients, modes, and how many hooks.
+
+    Example:
+        >>> modes_of(nn.ReLU())
+        {'training mode of the network': True, 'hooks of the network': 0}
+    """
+    modes: dict[str, Any] = {
+        f"requires_grad of {name}": parameter.requires_grad
+        for name, parameter in module.named_parameters()
+    }
+    for name, part in module.named_modules():
+        path = name or "the network"
+        modes[f"training mode of {path}"] = part.training
+        modes[f"hooks of {path}"] = sum(len(getattr(part, hooks)) for hooks in _HOOKS)
+    return modes
 
 
 def unwrapped(module: Any) -> nn.Module:

@@ -118,7 +118,7 @@ def _attempt(
     except (KeyboardInterrupt, Termination):
         raise
     except BaseException as error:  # noqa: BLE001  reporters may raise anything
-        _log.debug("a reporter failed with %s", type(error).__name__)
+        _log.debug("a reporter failed", exc_info=True)
         return [], error
 
 

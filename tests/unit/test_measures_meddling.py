@@ -188,6 +188,15 @@ def test_a_measure_that_runs_out_of_memory_makes_no_batch_of_another_smaller(tmp
     assert view.batch_size == before
 
 
+def test_a_network_that_cannot_be_read_for_a_measure_is_what_is_said(tmp_path):
+    write_weights(network(), tmp_path / "w.safetensors", {})
+    subject = subject_of(tmp_path / "w.safetensors")
+    view = CheckpointView(subject, Store(tmp_path / "store"), Wanted(), REGISTRY)
+    (tmp_path / "w.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors"), view.lent():
+        assert view.module is None
+
+
 def test_a_number_that_ends_the_process_is_none(tmp_path, sound):
     outcome, values = audited(tmp_path, lambda view: EndingNumber())
     assert outcome.failures == {"meddler": "it raised SystemExit: 0"}
